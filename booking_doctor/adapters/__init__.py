@@ -1,0 +1,3 @@
+"""
+The only rooms that know a driver.
+"""

@@ -1,0 +1,363 @@
+"""
+The application's PostgreSQL: connections, transactions, what its catalog says, and its errors in our words.
+
+Everything is set inside a transaction (`set_config(…, true)`), because a transaction pooler forgets a session's settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from booking_doctor.adapters.tables import application_tables
+from booking_doctor.errors import (
+    DatabaseError,
+    DatabaseForbidden,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    RowConflict,
+    SchemaMismatch,
+)
+from booking_doctor.settings import DatabaseSettings, Names
+
+_CONNECT_TIMEOUT_S: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """
+    How long one statement may take and wait for a lock, in seconds. 0 is no limit.
+    """
+
+    reading: float = 300
+    writing: float = 60
+    lock: float = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnFacts:
+    """
+    A column as the catalog has it.
+
+    Attributes:
+        type: The full type with its modifier, such as ``numeric(10,5)``.
+        required: NOT NULL, and nothing fills it by itself.
+        not_null: NOT NULL.
+        filled: The database fills it: a default, an identity, a generated column.
+    """
+
+    type: str
+    not_null: bool
+    filled: bool
+
+    @property
+    def required(self) -> bool:
+        """
+        Whether an insert must name it.
+        """
+        return self.not_null and not self.filled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """
+    Which database this is: what a plan is bound to and what is shown before a write.
+    """
+
+    host: str
+    database: str
+    role: str
+    oid: int
+    server_version: int
+    read_only: bool
+
+
+class Database:
+    """
+    One PostgreSQL database under this installation's names.
+    """
+
+    def __init__(self, settings: DatabaseSettings, names: Names, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008  frozen
+        self.settings = settings
+        self.timeouts = timeouts
+        self.tables: Mapping[str, Table] = application_tables(names)
+        self._engine = _engine(settings)
+        self._columns: dict[str, dict[str, ColumnFacts]] = {}
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """
+        A read-only transaction with a statement timeout.
+
+        Row level security may not filter what we read: it must refuse instead, or its silence would pass for "none".
+
+        Raises:
+            DatabaseError: Whatever went wrong in it.
+        """
+        with self._transaction({"transaction_read_only": "on", **self._limits(self.timeouts.reading)}) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """
+        A transaction that may write, with time-outs for statements and locks; committed unless an error leaves it.
+
+        Raises:
+            DatabaseError: Whatever went wrong in it.
+        """
+        with self._transaction(self._limits(self.timeouts.writing)) as connection:
+            yield connection
+
+    @contextmanager
+    def waiting(self) -> Iterator[Connection]:
+        """
+        A transaction that is held while others work, and that no idle time-out ends.
+        """
+        limits = self._limits(self.timeouts.writing)
+        with self._transaction({**limits, "idle_in_transaction_session_timeout": "0"}) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """
+        Give all connections back.
+        """
+        self._engine.dispose()
+
+    def _limits(self, statement: float) -> dict[str, str]:
+        return {
+            "statement_timeout": f"{round(statement * 1000)}",
+            "lock_timeout": f"{round(self.timeouts.lock * 1000)}",
+            "row_security": "off",
+            "TimeZone": "UTC",
+        }
+
+    @contextmanager
+    def _transaction(self, options: Mapping[str, str]) -> Iterator[Connection]:
+        # NOTE: one statement for all options, because a remote database answers each in tens of milliseconds.
+        setting = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
+        with translated(self.settings), self._engine.begin() as connection:
+            connection.exec_driver_sql(f"SELECT {setting}")  # noqa: S608  our own constants
+            yield connection
+
+    def place(self) -> Place:
+        """
+        Ask the server where we are.
+        """
+        question = text(
+            "SELECT current_database(), current_user, d.oid::bigint, current_setting('server_version_num')::int,"
+            " pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool"
+            " FROM pg_database d WHERE d.datname = current_database()"
+        )
+        with self.reading() as connection:
+            name, role, oid, version, read_only = connection.execute(question).one()
+        return Place(
+            host=self.settings.address, database=name, role=role, oid=oid, server_version=version, read_only=read_only
+        )
+
+    def columns(self, table: str) -> Mapping[str, ColumnFacts]:
+        """
+        The columns that *table* has here, by the names in the database; empty where there is no such table.
+        """
+        if table not in self._columns:
+            with self.reading() as connection:
+                rows = connection.execute(_COLUMNS, {"table": self.quoted(self.tables[table])}).all()
+            self._columns[table] = {
+                row.name: ColumnFacts(type=row.type, not_null=row.nn, filled=row.filled) for row in rows
+            }
+        return self._columns[table]
+
+    def has(self, table: str, column: str) -> bool:
+        """
+        Whether the column is there.
+        """
+        return self.tables[table].c[column].name in self.columns(table)
+
+    def need(self, table: str, *columns: str) -> None:
+        """
+        Raises:
+            SchemaMismatch: The table, or one of its columns, is not there.
+        """
+        name = self.tables[table].name
+        if not self.columns(table):
+            message = f"there is no table {name} in the database {self.settings.name}"
+            raise SchemaMismatch(
+                message, hint=f"check {self.settings.variable}, or map the name in booking-doctor.toml"
+            )
+        for column in columns:
+            if not self.has(table, column):
+                message = f"the table {name} has no column {self.tables[table].c[column].name}"
+                raise SchemaMismatch(message, hint="map the name in booking-doctor.toml, or add the column")
+
+    def known_names(self) -> dict[str, dict[str, str]]:
+        """
+        The doctor's column names by table and by what the column is called here.
+        """
+        return {table: {column.name: key for key, column in built.c.items()} for table, built in self.tables.items()}
+
+    def vocabulary(self, table: str, column: str) -> frozenset[str] | None:
+        """
+        The words a text column takes, by a check constraint or as an enum; None where it takes any.
+        """
+        with self.reading() as connection:
+            parameters = {"table": self.quoted(self.tables[table]), "column": self.tables[table].c[column].name}
+            labels = connection.execute(_ENUM_LABELS, parameters).scalars().all()
+            checks = connection.execute(_COLUMN_CHECKS, parameters).scalars().all()
+        if labels:
+            return frozenset(labels)
+        # NOTE: the catalog keeps `x IN ('a', 'b')` as `x = ANY (ARRAY['a'::text, 'b'::text])`; other checks are not lists.
+        lists = [frozenset(_QUOTED.findall(check)) for check in checks if "= ANY" in check]
+        return frozenset.intersection(*lists) if lists else None
+
+    def references(self, table: str, column: str) -> bool:
+        """
+        Whether a validated foreign key holds the column to an existing row.
+        """
+        with self.reading() as connection:
+            parameters = {"table": self.quoted(self.tables[table]), "column": self.tables[table].c[column].name}
+            return bool(connection.execute(_FOREIGN_KEYS, parameters).scalar_one())
+
+    def quoted(self, table: Table) -> str:
+        """
+        The table's name as SQL, quoted where needed.
+        """
+        return str(self._engine.dialect.identifier_preparer.format_table(table))
+
+
+_COLUMNS: Final = text(
+    "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS nn,"
+    " a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '' AS filled"
+    " FROM pg_attribute a WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped"
+)
+
+_ENUM_LABELS: Final = text(
+    "SELECT e.enumlabel FROM pg_attribute a JOIN pg_enum e ON e.enumtypid = a.atttypid"
+    " WHERE a.attrelid = to_regclass(:table) AND a.attname = :column ORDER BY e.enumsortorder"
+)
+_COLUMN_CHECKS: Final = text(
+    "SELECT pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_attribute a"
+    " ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]"
+    " WHERE c.contype = 'c' AND c.conrelid = to_regclass(:table) AND a.attname = :column ORDER BY c.conname"
+)
+_FOREIGN_KEYS: Final = text(
+    "SELECT count(*) FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]"
+    " WHERE c.contype = 'f' AND c.convalidated AND c.conrelid = to_regclass(:table) AND a.attname = :column"
+)
+_QUOTED: Final = re.compile(r"'((?:[^']|'')*)'::")
+
+
+def _engine(settings: DatabaseSettings) -> Engine:
+    url = URL.create(
+        "postgresql+psycopg",
+        username=settings.user,
+        password=settings.password.value if settings.password else None,
+        host=settings.host,
+        port=settings.port,
+        database=settings.name,
+        query={"connect_timeout": str(_CONNECT_TIMEOUT_S), "application_name": "booking-doctor", **settings.parameters},
+    )
+    # NOTE: no prepared statements, because behind a transaction pooler they belong to somebody else's session.
+    return create_engine(url, connect_args={"prepare_threshold": None}, hide_parameters=True)
+
+
+@contextmanager
+def translated(settings: DatabaseSettings) -> Iterator[None]:
+    """
+    Turn the driver's errors into ours, without the values they carry.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise _in_our_words(error.orig, settings) from None
+    except psycopg.Error as error:
+        raise _in_our_words(error, settings) from None
+
+
+def _in_our_words(error: BaseException | None, settings: DatabaseSettings) -> DatabaseError:
+    state = getattr(error, "sqlstate", None) or ""
+    if not state:
+        return _without_state(str(error), settings)
+    diagnosis = error.diag if isinstance(error, psycopg.Error) else None
+    primary = _first_line(diagnosis.message_primary if diagnosis else "")
+    for prefix, build in _BY_STATE.items():
+        if state.startswith(prefix):
+            return build(state, primary, _where(diagnosis), settings)
+    return DatabaseError(f"the database answered with error {state}: {primary}")
+
+
+def _without_state(message: str, settings: DatabaseSettings) -> DatabaseError:
+    """
+    A connection that failed has no SQLSTATE, only the server's words; the password is never among them, but be sure.
+    """
+    secret = settings.password.value if settings.password else ""
+    line = _first_line(message.replace(secret, "***") if secret else message)
+    place = f"the database at {settings.address}"
+    if "password authentication failed" in message or "no password supplied" in message:
+        return DatabaseForbidden(f"{place} refused the login of {settings.user}", hint=f"check {settings.variable}")
+    if "does not exist" in message or "no pg_hba.conf entry" in message:
+        return DatabaseForbidden(
+            f"{place} refused: {line.rpartition('FATAL:')[2].strip()}", hint=f"check {settings.variable}"
+        )
+    return DatabaseUnreachable(f"cannot reach {place}", hint=f"check {settings.variable} and the network ({line})")
+
+
+_Builder = Callable[[str, str, str, DatabaseSettings], DatabaseError]
+
+
+def _refused(state: str, primary: str, where: str, settings: DatabaseSettings) -> DatabaseError:
+    if "row-level security" in primary:
+        hint = (
+            "connect as a role that row level security does not filter, such as the tables' owner or one with BYPASSRLS"
+        )
+        return DatabaseForbidden(f"row level security hides rows from {settings.user}: {primary}", hint=hint)
+    return DatabaseForbidden(f"{settings.user} may not do that: {primary}", hint="grant it, or use another role")
+
+
+_BY_STATE: Final[Mapping[str, _Builder]] = {
+    "42501": _refused,
+    "42P01": lambda _s, primary, _w, _d: SchemaMismatch(primary, hint="map the name in booking-doctor.toml"),
+    "42703": lambda _s, primary, _w, _d: SchemaMismatch(primary, hint="map the name in booking-doctor.toml"),
+    "3F000": lambda _s, primary, _w, _d: SchemaMismatch(primary, hint="map the name in booking-doctor.toml"),
+    "25006": lambda _s, _p, _w, d: DatabaseReadOnly(
+        f"the database at {d.address} is read-only", hint="use the primary server, not a replica"
+    ),
+    "28": lambda _s, primary, _w, d: DatabaseForbidden(primary, hint=f"check {d.variable}"),
+    "3D000": lambda _s, primary, _w, d: DatabaseForbidden(primary, hint=f"check {d.variable}"),
+    "57014": lambda _s, _p, _w, _d: DatabaseUnreachable(
+        "a statement took longer than its time-out",
+        hint="choose a smaller window, or try when the database is less busy",
+    ),
+    "55P03": lambda _s, _p, _w, _d: DatabaseUnreachable(
+        "a row or table stayed locked by somebody else", hint="run it again; pg_stat_activity shows who holds it"
+    ),
+    "40": lambda state, _p, _w, _d: DatabaseUnreachable(
+        f"the transaction lost against another (error {state})", hint="run it again"
+    ),
+    "22": lambda state, _p, where, _d: RowConflict(f"a value does not fit{where} (error {state})"),
+    "23": lambda state, _p, where, _d: RowConflict(f"a constraint forbids it{where} (error {state})"),
+    "P0001": lambda state, _p, where, _d: RowConflict(f"a trigger or function refused{where} (error {state})"),
+    "08": lambda _s, _p, _w, d: DatabaseUnreachable(f"the connection to {d.address} was lost", hint="run it again"),
+    "57P": lambda _s, _p, _w, d: DatabaseUnreachable(
+        f"the server at {d.address} ended the connection", hint="run it again"
+    ),
+    "53": lambda _s, primary, _w, _d: DatabaseUnreachable(
+        primary, hint="the server is out of a resource; try again later"
+    ),
+}
+
+
+def _where(diagnosis: psycopg.errors.Diagnostic | None) -> str:
+    if diagnosis is None:
+        return ""
+    named = [name for name in (diagnosis.constraint_name, diagnosis.column_name, diagnosis.table_name) if name]
+    return f": {named[0]}" if named else ""
+
+
+def _first_line(message: str | None) -> str:
+    return (message or "").strip().partition("\n")[0]

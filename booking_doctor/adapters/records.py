@@ -1,0 +1,332 @@
+"""
+The application's rows, as `booking_doctor.reconcile` reads them: canonical lines in bulk, single rows by SID.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Numeric,
+    RowMapping,
+    Text,
+    any_,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from booking_doctor.adapters.postgres import Database
+from booking_doctor.core.agreement import BOTH, FIELD, LINE, Row
+from booking_doctor.findings import Window
+from booking_doctor.reconcile import Booking, Customer, Overview
+
+_LINES_AT_ONCE: Final = 8_000
+"""A span with more rows than this is streamed, so that rows created all at once cannot fill the memory."""
+
+_NEEDED: Final = {
+    "messages": (
+        *("id", "customer_id", "direction", "message_sid", "body", "status", "from_number", "to_number", "created_at"),
+    ),
+    "customers": ("id", "phone"),
+    "pending_bookings": ("id", "customer_phone", "status", "metadata", "created_at"),
+}
+
+
+class DatabaseRecords:
+    """
+    Implements `booking_doctor.reconcile.Records`. Optional columns that are not there read as null.
+
+    Raises:
+        SchemaMismatch: A table or column that is needed is missing.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        for table, columns in _NEEDED.items():
+            database.need(table, *columns)
+        self._messages = database.tables["messages"].c
+        self._line = self._canonical_line()
+
+    # what only the database can say
+
+    def overview(self, window: Window) -> Overview:
+        """
+        Counts of the window's rows, and the rows that are wrong in themselves.
+        """
+        within = self._within(window.since, window.until)
+        with self._database.reading() as connection:
+            return Overview(
+                recorded=connection.execute(select(func.count()).where(*within)).scalar_one(),
+                duplicated=self._duplicated(connection, window),
+                split=self._split(connection, window),
+                without_customer=[]
+                if self._customer_assured()
+                else self._rows(connection, *within, self._lacks_customer()),
+                without_sid=self._rows(connection, *within, self._sid().is_(None)),
+                statuses=self._database.vocabulary("messages", "status"),
+            )
+
+    def _customer_assured(self) -> bool:
+        """
+        Whether the database itself keeps every row's customer: NOT NULL, and a foreign key that is validated.
+        """
+        column = self._messages.customer_id.name
+        return self._database.columns("messages")[column].not_null and self._database.references(
+            "messages", "customer_id"
+        )
+
+    def _lacks_customer(self) -> ColumnElement[bool]:
+        customers = self._database.tables["customers"].c
+        owner = exists().where(cast(customers.id, Text) == cast(self._messages.customer_id, Text))
+        if self._same_type("customers", "id", "messages", "customer_id"):
+            owner = exists().where(customers.id == self._messages.customer_id)
+        return or_(self._messages.customer_id.is_(None), ~owner)
+
+    def _same_type(self, table: str, column: str, other_table: str, other_column: str) -> bool:
+        one = self._database.columns(table)[self._database.tables[table].c[column].name]
+        other = self._database.columns(other_table)[self._database.tables[other_table].c[other_column].name]
+        return one.type == other.type
+
+    def _duplicated(self, connection: Connection, window: Window) -> dict[str, int]:
+        """
+        SIDs of the window's rows that another row carries too, wherever that one lies in time.
+        """
+        here, anywhere = self._messages.id.table.alias("here"), self._messages.id.table.alias("anywhere")
+        inside = (here.c.created_at >= window.since, here.c.created_at < window.until)
+        sids = (
+            select(here.c.message_sid.label("sid"))
+            .distinct()
+            .where(*inside, here.c.message_sid.is_not(None))
+            .subquery()
+        )
+        number = func.count()
+        several = (
+            select(sids.c.sid, number)
+            .join(anywhere, anywhere.c.message_sid == sids.c.sid)
+            .group_by(sids.c.sid)
+            .having(number > 1)
+        )
+        found = {sid: count for sid, count in connection.execute(several)}
+        if self._database.has("messages", "twilio_message_sid"):
+            found |= self._duplicated_in_second_column(connection, window)
+        return found
+
+    def _duplicated_in_second_column(self, connection: Connection, window: Window) -> dict[str, int]:
+        here, anywhere = self._messages.id.table.alias("here"), self._messages.id.table.alias("anywhere")
+        first = select(func.count()).where(anywhere.c.message_sid == here.c.twilio_message_sid).scalar_subquery()
+        number = func.count() + first
+        question = (
+            select(here.c.twilio_message_sid, number)
+            .where(here.c.created_at >= window.since, here.c.created_at < window.until)
+            .where(here.c.message_sid.is_(None), here.c.twilio_message_sid.is_not(None))
+            .group_by(here.c.twilio_message_sid)
+            .having(number > 1)
+        )
+        return {sid: count for sid, count in connection.execute(question)}
+
+    def _split(self, connection: Connection, window: Window) -> list[Row]:
+        if not self._database.has("messages", "twilio_message_sid"):
+            return []
+        differ = self._messages.message_sid != self._messages.twilio_message_sid
+        return self._rows(connection, *self._within(window.since, window.until), differ)
+
+    # rows
+
+    def lines(self, since: datetime, until: datetime) -> Iterator[list[str]]:
+        """
+        The canonical lines of the rows created in that span. One value a query where they fit, else a stream.
+        """
+        span = select(self._line.label("line")).where(*self._within(since, until), self._sid().is_not(None))
+        with self._database.reading() as connection:
+            some = span.limit(_LINES_AT_ONCE + 1).subquery()
+            joined, count = connection.execute(select(func.string_agg(some.c.line, LINE), func.count())).one()
+            chunk = joined.split(LINE) if joined is not None else []
+            # NOTE: a body may hold the separator; then the pieces are no lines, and the rows are read one by one.
+            if count <= _LINES_AT_ONCE and len(chunk) == count:
+                yield chunk
+                return
+            streamed = connection.execution_options(stream_results=True, max_row_buffer=_LINES_AT_ONCE).execute(span)
+            for rows in streamed.scalars().partitions(_LINES_AT_ONCE):
+                yield list(rows)
+
+    def rows(self, sids: Collection[str]) -> list[Row]:
+        """
+        Rows whose `message_sid` is one of *sids*; uses its index.
+        """
+        with self._database.reading() as connection:
+            return self._rows(connection, self._messages.message_sid == _any_of(sids))
+
+    def rows_by_second_sid(self, sids: Collection[str]) -> list[Row]:
+        """
+        Rows whose `twilio_message_sid` is one of *sids*; one pass over the table.
+        """
+        if not self._database.has("messages", "twilio_message_sid"):
+            return []
+        with self._database.reading() as connection:
+            return self._rows(connection, self._messages.twilio_message_sid == _any_of(sids))
+
+    def _rows(self, connection: Connection, *conditions: ColumnElement[bool]) -> list[Row]:
+        question = select(*self._row_columns()).where(*conditions).order_by(self._messages.id)
+        return [_row(row) for row in connection.execute(question).mappings()]
+
+    def _row_columns(self) -> list[ColumnElement[Any]]:
+        return [self._message_column(name).label(name) for name in Row.__slots__]
+
+    def _message_column(self, name: str) -> ColumnElement[Any]:
+        if not self._database.has("messages", name):
+            return null()
+        column = self._messages[name]
+        return cast(column, Text) if name not in {"segments", "cost_usd", "created_at"} else column
+
+    def _sid(self) -> ColumnElement[str]:
+        if not self._database.has("messages", "twilio_message_sid"):
+            return self._messages.message_sid
+        return func.coalesce(self._messages.message_sid, self._messages.twilio_message_sid)
+
+    def _within(self, since: datetime, until: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        return self._messages.created_at >= since, self._messages.created_at < until
+
+    def _canonical_line(self) -> ColumnElement[str]:
+        """
+        What `booking_doctor.core.agreement.line_of` makes of Twilio's side, made of ours by the database.
+        """
+        cost = self._message_column("cost_usd")
+        parts = [
+            self._sid(),
+            self._status(),
+            *(self._text(name) for name in ("direction", "to_number", "from_number", "segments")),
+            func.coalesce(cast(func.trim_scale(func.abs(cast(cost, Numeric))), Text), ""),
+            self._text("body"),
+        ]
+        line = parts[0]
+        for part in parts[1:]:
+            line = line.concat(literal(FIELD)).concat(part)
+        return line
+
+    def _text(self, name: str) -> ColumnElement[str]:
+        return func.coalesce(cast(self._message_column(name), Text), "")
+
+    def _status(self) -> ColumnElement[str]:
+        if not self._database.has("messages", "twilio_status"):
+            return self._text("status")
+        first, second = self._message_column("status"), self._message_column("twilio_status")
+        return case(
+            (or_(second.is_(None), second == first), func.coalesce(first, "")),
+            (first.is_(None), second),
+            else_=first.concat(literal(BOTH)).concat(second),
+        )
+
+    # bookings and customers
+
+    def bookings_naming(self, sids: Collection[str], now: datetime) -> list[Booking]:
+        """
+        Pending bookings whose metadata names one of *sids* as their deferred SMS.
+        """
+        return self._bookings(now, self._named_sid() == _any_of(sids))
+
+    def bookings_between(
+        self, since: datetime, until: datetime, numbers: Collection[str], now: datetime
+    ) -> list[Booking]:
+        """
+        Bookings created in that span whose phone ends like one of *numbers*; whoever asks compares them as E.164.
+        """
+        bookings = self._database.tables["pending_bookings"].c
+        return self._bookings(
+            now,
+            bookings.created_at >= since,
+            bookings.created_at <= until,
+            _ending(bookings.customer_phone) == _any_of(_endings(numbers)),
+        )
+
+    def customers_with(self, numbers: Collection[str]) -> list[Customer]:
+        """
+        Customers whose phone ends like one of *numbers*; whoever asks compares them as E.164.
+        """
+        customers = self._database.tables["customers"].c
+        question = (
+            select(cast(customers.id, Text), customers.phone)
+            .where(_ending(customers.phone) == _any_of(_endings(numbers)))
+            .order_by(customers.id)
+        )
+        with self._database.reading() as connection:
+            return [Customer(id=id_, phone=phone) for id_, phone in connection.execute(question)]
+
+    def _named_sid(self) -> ColumnElement[str]:
+        metadata = cast(self._database.tables["pending_bookings"].c.metadata, JSONB)
+        sid: ColumnElement[str] = metadata["initial_sms"]["message_sid"].astext
+        return sid
+
+    def _bookings(self, now: datetime, *conditions: ColumnElement[bool]) -> list[Booking]:
+        bookings = self._database.tables["pending_bookings"].c
+        expires_at = bookings.expires_at if self._database.has("pending_bookings", "expires_at") else null()
+        expired = (bookings.status == "pending") & (expires_at <= now)
+        question = (
+            select(
+                cast(bookings.id, Text).label("id"),
+                bookings.customer_phone.label("phone"),
+                case((expired, "expired"), else_=cast(bookings.status, Text)).label("status"),
+                func.coalesce(
+                    (bookings.status == "pending") & ~func.coalesce(expired, literal(value=False)), literal(value=False)
+                ).label("open"),
+                bookings.created_at.label("created_at"),
+                self._named_sid().label("names_sid"),
+                self._booked_customer().label("customer_id"),
+                cast(bookings.metadata, Text).label("metadata"),
+            )
+            .where(*conditions)
+            .order_by(bookings.created_at, bookings.id)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(question).mappings().all()
+        return [Booking(**{**row, "created_at": _utc(row["created_at"])}) for row in rows]
+
+    def _booked_customer(self) -> ColumnElement[str | None]:
+        """
+        A booking's customer: its own column, else the confirmed booking that was made of it.
+        """
+        pending, confirmed = self._database.tables["pending_bookings"].c, self._database.tables["bookings"].c
+        known: list[ColumnElement[str]] = []
+        if self._database.has("pending_bookings", "customer_id"):
+            known.append(cast(pending.customer_id, Text))
+        if self._database.columns("bookings") and self._database.has("bookings", "pending_booking_id"):
+            made = select(func.min(cast(confirmed.customer_id, Text))).where(confirmed.pending_booking_id == pending.id)
+            known.append(made.correlate(pending.id.table).scalar_subquery())
+        return func.coalesce(*known, null()) if known else cast(null(), Text)
+
+
+def _any_of(values: Collection[str]) -> ColumnElement[Any]:
+    return any_(cast(literal(list(values), ARRAY(Text)), ARRAY(Text)))
+
+
+_ENDING: Final = 7
+"""Digits at the end of a number that every way of writing it has in common."""
+
+
+def _ending(column: ColumnElement[Any]) -> ColumnElement[str]:
+    return func.right(func.regexp_replace(cast(column, Text), "[^0-9]", "", "g"), _ENDING)
+
+
+def _endings(numbers: Collection[str]) -> Sequence[str]:
+    return sorted({re.sub("[^0-9]", "", number)[-_ENDING:] for number in numbers})
+
+
+def _row(row: RowMapping) -> Row:
+    return Row(**{**row, "created_at": _utc(row["created_at"])})
+
+
+def _utc(moment: datetime) -> datetime:
+    # NOTE: a column without zone comes back naive; the transaction's zone is UTC, so that is what it means.
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,549 @@
+"""
+What the commands share: options, windows of time, the one place where errors become exit codes, the one that writes.
+
+Commands live in the modules of `COMMANDS` and register themselves on `app`. They import what is heavy inside their
+functions, so that ``--help`` loads no driver; this module imports nothing but Typer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import shlex
+import shutil
+import stat
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from booking_doctor import __version__
+from booking_doctor.errors import DoctorError, ExitCode, UsageError
+from booking_doctor.findings import FailOn, Report, Verdict, Window
+from booking_doctor.report import FORMATS, TERMINAL, Canvas, Format, visible
+
+COMMANDS: Final = ("examine", "repair", "rehearse")
+"""
+Modules of this package whose commands `main` offers, in the order of ``--help``.
+"""
+
+_WORDS: Final = "booking_doctor.words"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """
+    The global options of this call; commands find it in ``ctx.obj``.
+
+    Attributes:
+        verbosity: How often ``-v`` was given.
+        words: All arguments as they were typed.
+    """
+
+    env_files: tuple[Path, ...] = ()
+    config: Path | None = None
+    verbosity: int = 0
+    quiet: bool = False
+    words: tuple[str, ...] = ()
+
+    def again(self, *words: str) -> str:
+        """
+        Another command line that reads the same settings, ready to copy.
+        """
+        settings = [word for path in self.env_files for word in ("--env-file", str(path))]
+        if self.config is not None:
+            settings += ["--config", str(self.config)]
+        return shlex.join(["booking-doctor", *settings, *words])
+
+
+class _Doctor(TyperGroup):
+    """
+    The group of commands, inside the error boundary: no command can forget it.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  Typer's context type is private
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        with error_boundary(ctx):
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    name="booking-doctor",
+    cls=_Doctor,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """
+    Run the command line, and exit with its code.
+    """
+    try:
+        with error_boundary():
+            for module in COMMANDS:
+                import_module(f"booking_doctor.cli.{module}")
+            app(prog_name="booking-doctor")
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"booking-doctor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _booking_doctor(
+    ctx: typer.Context,
+    *,
+    env_file: Annotated[
+        list[Path] | None,
+        typer.Option("--env-file", metavar="PATH", help="Read this after .env and .env.local; may be repeated."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="PATH", help="Read this instead of booking-doctor.toml.")
+    ] = None,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, show_default=False, help="Say why an error happened; -vv logs all."
+        ),
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no remarks, only errors.")] = False,
+    version: Annotated[  # noqa: ARG001  answered by its callback
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """
+    Find out why a booking's SMS is missing, and repair what it left behind.
+    """
+    ctx.obj = Invocation(
+        env_files=tuple(env_file or ()),
+        config=config,
+        verbosity=verbose,
+        quiet=quiet,
+        words=ctx.meta.get(_WORDS, ()),
+    )
+    _log(verbose)
+
+
+# Writing reports
+
+
+def check_output(path: Path | None) -> Path | None:
+    """
+    Refuse a path that a report could not be written to, before any work is done.
+
+    Raises:
+        UsageError: It is a directory, its directory is missing, or writing there is not permitted.
+    """
+    if path is None:
+        return None
+    directory = _target(path).parent
+    if path.is_dir():
+        message = f"--output {path} is a directory"
+    elif not directory.is_dir():
+        message = f"--output {path}: there is no directory {directory}"
+    elif not os.access(path if _is_special(path) else directory, os.W_OK):
+        message = f"--output {path}: no permission to write there"
+    else:
+        return path
+    raise UsageError(message, hint="name a file in a directory that exists and may be written to")
+
+
+def write(report: Report, format: Format, output: Path | None, invocation: Invocation) -> None:
+    """
+    Render the report to stdout, or atomically to a file. The exit code is the caller's to give: the report's.
+
+    Where the document is not read on this terminal, one line on stderr says how it ended, unless all is well in a
+    script or ``--quiet``.
+
+    Raises:
+        UsageError: It could not be written; a file's document has then gone to stdout instead, so that it is not lost.
+    """
+    if output is None:
+        _print(format.render(report, _canvas()), format.encoding)
+    else:
+        _save(format.render(report, Canvas()), output)
+    read_here = output is None and format is TERMINAL
+    if not read_here and not invocation.quiet and (report.exit_code is not ExitCode.OK or _is_terminal(sys.stderr)):
+        alarm = "INCOMPLETE: " if report.verdict is Verdict.INCOMPLETE else ""
+        say(f"{alarm}{report.command}: {report.exit_reason}")
+
+
+def _canvas() -> Canvas:
+    if not _is_terminal(sys.stdout):
+        return Canvas()
+    color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Canvas(width=shutil.get_terminal_size().columns, color=color)
+
+
+def _is_terminal(stream: Any) -> bool:  # noqa: ANN401  None where the descriptor is closed
+    return stream is not None and stream.isatty()
+
+
+_SPELLED: Final = str.maketrans({"…": "...", "→": "->", "·": "|"})
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_SPELLED).encode(encoding, "backslashreplace")
+
+
+def _print(text: str, encoding: str | None) -> None:
+    """
+    Put the document, and nothing else, on stdout. A reader that went away (``| head``) is no error.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(_encoded(text, encoding or sys.stdout.encoding))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+    except (OSError, AttributeError) as error:
+        _abandon_stdout()
+        message = f"the report could not be written to standard output: {_reason(error)}"
+        raise UsageError(message) from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or "it is closed"
+
+
+def _abandon_stdout() -> None:
+    # NOTE: Python flushes stdout once more on its way out, and would exit with 120 if that failed again.
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _save(text: str, output: Path) -> None:
+    data = _encoded(text, "utf-8")
+    try:
+        if _is_special(output):
+            output.write_bytes(data)
+        else:
+            _replace(_target(output), data)
+    except OSError as error:
+        _print(text, "utf-8")
+        message = f"--output {output} could not be written: {_reason(error)}"
+        raise UsageError(message, hint="the report went to stdout instead") from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """
+    Write beside the file and put it in its place: a reader finds the old report or the new one, whole.
+    """
+    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, beside)
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _target(path: Path) -> Path:
+    """
+    What a symbolic link leads to: the link stays.
+    """
+    return Path(os.path.realpath(path))
+
+
+def _is_special(path: Path) -> bool:
+    """
+    A device or a pipe is written to, never replaced.
+    """
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+# Errors
+
+
+@contextmanager
+def error_boundary(ctx: typer.Context | None = None) -> Iterator[None]:
+    """
+    Turn whatever goes wrong into words on stderr and an exit code; the one place that does.
+
+    Raises:
+        typer.Exit: Something went wrong; Typer's own exits and usage errors pass unchanged.
+    """
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except typer.TyperException as error:
+        error.exit_code = ExitCode.USAGE  # Typer's own is 1 for some, and 1 means findings
+        raise
+    except Exception as error:  # noqa: BLE001  the outermost place
+        code = _explain(error, _invocation(ctx).verbosity)
+    except KeyboardInterrupt:
+        say("interrupted: the same command can be run again")
+        code = ExitCode.INTERRUPTED
+    else:
+        return
+    raise typer.Exit(code)
+
+
+def _invocation(ctx: typer.Context | None) -> Invocation:
+    if ctx is not None and isinstance(ctx.obj, Invocation):
+        return ctx.obj
+    return Invocation(verbosity=int(any(re.fullmatch("--verbose|-v+", word) for word in sys.argv[1:])))
+
+
+def _explain(error: Exception, verbosity: int) -> ExitCode:
+    if isinstance(error, DoctorError):
+        _explain_known(error, verbosity)
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        _abandon_stdout()
+        return ExitCode.INTERRUPTED
+    if isinstance(error, typer.Abort):
+        say("interrupted: the question was not answered")
+        return ExitCode.INTERRUPTED
+    _explain_bug(error, verbosity)
+    return ExitCode.BUG
+
+
+def _explain_known(error: DoctorError, verbosity: int) -> None:
+    say(f"error: {error.summary}")
+    if verbosity:
+        for cause in _causes(error):
+            say(f"  because: {_sentence(cause)}")
+    if error.hint:
+        say(f"  try: {error.hint}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen = {id(error)}
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while cause is not None and id(cause) not in seen:
+        yield cause
+        seen.add(id(cause))
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def _sentence(error: BaseException) -> str:
+    said = redacted(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _explain_bug(error: Exception, verbosity: int) -> None:
+    """
+    Without ``-v`` only what kind of error and where: its message may hold anything, a phone number too.
+    """
+    say(f"error: this is a bug in booking-doctor {__version__}: {type(error).__name__} in {_place(error)}")
+    if not verbosity:
+        say("  try: `booking-doctor -v` and the same command shows the traceback to report")
+        return
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        say(redacted(line))
+
+
+def _place(error: Exception) -> str:
+    """
+    The innermost line of this package that the error came through.
+    """
+    places = [
+        f"{frame.f_globals.get('__name__')}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith("booking_doctor.")
+    ]
+    return places[-1]
+
+
+def say(line: str) -> None:
+    """
+    Put one plain line on stderr; control characters are shown, not obeyed. A closed stderr is no error.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"{visible(line)}\n")
+        sys.stderr.flush()
+
+
+_SECRETS: Final = (
+    (re.compile(r"(://[^/\s:@]*:)\S*@"), r"\1***@"),
+    (re.compile(r"(?i)\b(basic|bearer)\s+[a-z0-9+/=._~-]{8,}"), r"\1 ***"),
+    (
+        re.compile(r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key)[\"']?\s*[=:]\s*)(?!\*\*\*)[^\s,;&]+"),
+        r"\1***",
+    ),
+)
+
+
+def redacted(text: str) -> str:
+    """
+    Foreign words (a driver's message, a log line) without what looks like a password, a token or a key.
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+_TALKATIVE: Final = ("twilio.http_client", "urllib3.connectionpool")
+
+
+def _log(verbosity: int) -> None:
+    """
+    ``-v`` opens our own logger, ``-vv`` everyone's; without them a library's warnings are not the reader's business.
+    """
+    handler = _StderrHandler(logging.DEBUG if verbosity else logging.CRITICAL + 1)
+    if verbosity == 1:
+        handler.addFilter(logging.Filter("booking_doctor"))
+    everyone, ours = logging.getLogger(), logging.getLogger("booking_doctor")
+    everyone.handlers = [*(other for other in everyone.handlers if not isinstance(other, _StderrHandler)), handler]
+    everyone.setLevel(logging.DEBUG if verbosity > 1 else logging.WARNING)
+    ours.setLevel(logging.DEBUG if verbosity else logging.NOTSET)
+    # NOTE: these write query strings, and with a To= filter those hold phone numbers.
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).splitlines():
+            say(redacted(f"{record.name}: {line}"))
+
+
+# Windows of time
+
+
+_AGE: Final = re.compile(r"([0-9]{1,9})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_FORMS: Final = (
+    "give a date (2025-12-01, from midnight UTC), a time with its zone (2025-12-01T09:30Z) or an age (90m, 36h, 7d, 2w)"
+)
+
+
+def parse_window(since: str, until: str | None, now: datetime) -> Window:
+    """
+    Understand ``--since`` and ``--until``; no *until*, or one yet to come, is *now*.
+
+    A part of a second is dropped, so that the window in the report is the window that was used.
+
+    Raises:
+        UsageError: One of them cannot be understood, or together they span nothing.
+    """
+    now = now.astimezone(UTC).replace(microsecond=0)
+    begin = _moment("--since", since, now)
+    end = now if until is None else min(_moment("--until", until, now), now)
+    if begin > now:
+        message = f"--since {since} is in the future: that is {begin:%F %T} UTC, and now is {now:%F %T} UTC"
+        raise UsageError(message)
+    if begin >= end:
+        message = f"--since {since} ({begin:%F %T} UTC) is not before --until {until or 'now'} ({end:%F %T} UTC)"
+        raise UsageError(message)
+    return Window(begin, end)
+
+
+def _moment(option: str, text: str, now: datetime) -> datetime:
+    try:
+        moment = _understood(text.strip(), now)
+    except (ValueError, OverflowError):
+        message = f"{option} {text} is not understood"
+        raise UsageError(message, hint=_FORMS) from None
+    if moment.tzinfo is None:
+        message = f"{option} {text} has no zone"
+        raise UsageError(message, hint=_FORMS)
+    return moment.replace(microsecond=0)
+
+
+def _understood(text: str, now: datetime) -> datetime:
+    age = _AGE.fullmatch(text)
+    if age is not None:
+        return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
+    with suppress(ValueError):
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def check_retention(window: Window, now: datetime, retention: timedelta) -> None:
+    """
+    Refuse a window that Twilio's log no longer covers: what Twilio has deleted would look as if it never was.
+
+    Raises:
+        UsageError: Names the retention and the setting.
+    """
+    oldest = now - retention - timedelta(minutes=1)  # the clock went on since the window was parsed
+    if window.since < oldest:
+        message = f"--since {window.since:%F %T} UTC is too long ago: Twilio keeps messages for {retention.days} days"
+        hint = "choose a later --since; retention_days in booking-doctor.toml says how long this account keeps them"
+        raise UsageError(message, hint=hint)
+
+
+# Options
+
+
+def _format(name: str | Format) -> Format:
+    if isinstance(name, Format):
+        return name
+    if name not in FORMATS:
+        message = f"{name!r} is not one of {', '.join(FORMATS)}."
+        raise typer.BadParameter(message)
+    return FORMATS[name]
+
+
+def _names_of_formats(incomplete: str) -> list[str]:
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        parser=_format,
+        metavar=f"<{'|'.join(FORMATS)}>",
+        autocompletion=_names_of_formats,
+        show_default=False,
+        help=f"How the report is written; {TERMINAL.name} unless given.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="PATH", callback=check_output, help="Write the report here instead of to stdout."),
+]
+FailOnOption = Annotated[FailOn, typer.Option("--fail-on", help="The least severe finding that makes the exit code 1.")]
+ShowPiiOption = Annotated[bool, typer.Option("--show-pii", help="Show phone numbers and texts as they are.")]
+SinceOption = Annotated[
+    str,
+    typer.Option(
+        "--since", metavar="WHEN", help="Begin here: a date, a time with its zone, or an age such as 90m, 36h, 7d."
+    ),
+]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="End before this; now unless given.")]
+TwilioLogOption = Annotated[
+    list[Path] | None,
+    typer.Option("--twilio-log", metavar="FILE", help="Read this export instead of Twilio's API; may be repeated."),
+]
+AllSendersOption = Annotated[
+    bool, typer.Option("--all-senders", help="Take messages of all senders, not only of the configured ones.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

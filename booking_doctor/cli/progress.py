@@ -1,0 +1,161 @@
+"""
+How long work gets on, for the person who waits: bars on a terminal, a line now and then elsewhere, nothing if asked.
+
+All of it goes to stderr and none of it stays. Listeners are called from several threads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from booking_doctor.cli.app import Invocation, say
+from booking_doctor.findings import Progress, Silent
+from booking_doctor.report import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Drawing
+    from rich.progress import TaskID
+
+WORTH_SAYING_S: Final = 1.0
+"""
+A shorter pause is not worth a line.
+"""
+
+ROOMY: Final = 80
+"""
+Columns from which pages and speed are shown too.
+"""
+
+
+@contextmanager
+def progress_for(invocation: Invocation, console: Console | None = None) -> Iterator[Progress]:
+    """
+    Listen to the work inside the block in the way that suits this call; what was drawn is gone at its end.
+
+    Args:
+        invocation: ``--quiet`` silences; ``-v`` logs, and bars would be torn by that, so it gets lines.
+        console: Draw here instead of on stderr.
+    """
+    if invocation.quiet:
+        yield Silent()
+    elif invocation.verbosity or not (console is not None or _is_drawable()):
+        yield Lines()
+    else:
+        with _bars(console) as bars:
+            yield bars
+
+
+def _is_drawable() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class Lines(Silent):
+    """
+    Says only why nothing happens, when that takes a while.
+    """
+
+    def waiting(self, seconds: float, reason: str) -> None:
+        """
+        One plain line on stderr.
+        """
+        if seconds >= WORTH_SAYING_S:
+            say(f"waiting {seconds:.0f} s: {reason}")
+
+
+@contextmanager
+def _bars(console: Console | None) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Drawing
+    from rich.table import Column
+
+    drawing = Drawing(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=False)),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True, highlight=False),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with drawing:
+        yield Bars(drawing)
+
+
+class Bars:
+    """
+    A bar for the days of the log that are read, and one for the steps that are written.
+    """
+
+    def __init__(self, drawing: Drawing) -> None:
+        self._drawing = drawing
+        self._lock = RLock()
+        self._reading: TaskID | None = None
+        self._writing: TaskID | None = None
+        self._days = self._days_done = self._pages = self._messages = 0
+        self._begun = monotonic()
+
+    def days(self, total: int) -> None:
+        """
+        Begin a bar; the log may be read twice, before an apply and after it.
+        """
+        with self._lock:
+            if self._reading is not None:
+                self._drawing.remove_task(self._reading)
+            self._reading = self._drawing.add_task("log", total=total, words="asking")
+            self._days, self._days_done, self._pages, self._messages = total, 0, 0, 0
+            self._begun = monotonic()
+
+    def page(self, messages: int) -> None:
+        """
+        Count it.
+        """
+        with self._lock:
+            self._pages += 1
+            self._messages += messages
+            self._show()
+
+    def day_done(self) -> None:
+        """
+        Move the bar.
+        """
+        with self._lock:
+            self._days_done += 1
+            self._show()
+
+    def waiting(self, seconds: float, reason: str) -> None:
+        """
+        Say why the bar stands still, until it moves again.
+        """
+        with self._lock:
+            self._show(f"waiting {seconds:.0f} s: {visible(reason)}")
+
+    def written(self, steps: int, total: int) -> None:
+        """
+        Begin or move the second bar.
+        """
+        with self._lock:
+            if self._writing is None:
+                self._writing = self._drawing.add_task("writing", total=total, words="")
+            self._drawing.update(self._writing, completed=steps, total=total, words=f"{steps:,} of {total:,} steps")
+
+    def _show(self, words: str | None = None) -> None:
+        if self._reading is None:
+            self._reading = self._drawing.add_task("log", total=None, words="")
+        self._drawing.update(self._reading, completed=self._days_done, words=words or self._so_far())
+
+    def _so_far(self) -> str:
+        words = [f"{self._days_done:,}/{self._days:,} days"] if self._days else []
+        words.append(f"{self._messages:,} messages")
+        if self._drawing.console.width >= ROOMY:
+            rate = self._messages / max(monotonic() - self._begun, 0.001)
+            words += [f"{self._pages:,} pages", f"{rate:,.0f}/s"]
+        return ", ".join(words)

@@ -1,0 +1,3 @@
+"""
+The booking domain, usable without the doctor.
+"""

@@ -1,0 +1,230 @@
+"""
+When a recorded message agrees with Twilio's, and what differs where it does not.
+
+Two ways to ask. A canonical line is equal on both sides when everything agrees, so that thousands are compared as sets;
+`differences` applies the rules one by one: status by rank, a redacted body, a price not yet billed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Final
+
+from booking_doctor.core.model import FINAL_RANK, STATUS_RANK, TwilioMessage, same_number, storable
+
+FIELD: Final = "\x1f"
+LINE: Final = "\x1e"
+BOTH: Final = "\x1d"
+"""Separators of a canonical line's fields, of lines, and of two status columns that differ."""
+
+_TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
+
+_COST_PRECISION: Final = Decimal("0.00001")
+"""Applications keep five decimals of a price, Twilio may send more."""
+
+_DIRECTIONS: Final = {
+    "inbound": "inbound",
+    "outbound-api": "outbound",
+    "outbound-call": "outbound",
+    "outbound-reply": "outbound",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """
+    A recorded message. Fields are None where the column is null or missing; times are aware, in UTC.
+    """
+
+    id: str | None = None
+    message_sid: str | None = None
+    twilio_message_sid: str | None = None
+    status: str | None = None
+    twilio_status: str | None = None
+    direction: str | None = None
+    to_number: str | None = None
+    from_number: str | None = None
+    segments: int | None = None
+    cost_usd: Decimal | None = None
+    body: str | None = None
+    customer_id: str | None = None
+    created_at: datetime | None = None
+
+    @property
+    def sid(self) -> str:
+        """
+        The SID it goes by.
+        """
+        return self.message_sid or self.twilio_message_sid or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """
+    A compared field that differs.
+
+    Attributes:
+        contradicts: The record is wrong, not merely behind: it denies a final status, or names another recipient.
+    """
+
+    field: str
+    recorded: str
+    twilio: str
+    contradicts: bool = False
+
+
+def direction_of(message: TwilioMessage) -> str:
+    """
+    The direction as the application writes it.
+    """
+    return _DIRECTIONS.get(message.direction, message.direction)
+
+
+_NEXT_BEST: Final = {
+    "accepted": ("queued", "pending", "sending", "sent"),
+    "scheduled": ("accepted", "queued", "pending"),
+    "queued": ("accepted", "pending", "sending", "sent"),
+    "sending": ("queued", "pending", "sent"),
+    "sent": ("sending", "queued", "pending"),
+    "delivered": ("sent",),
+    "read": ("delivered", "sent"),
+    "undelivered": ("failed", "error"),
+    "failed": ("undelivered", "error"),
+    "canceled": ("cancelled", "failed"),
+    "receiving": ("received",),
+    "received": ("delivered", "receiving"),
+}
+"""What a narrower vocabulary says instead; never ``delivered`` for a text that Twilio does not call that."""
+
+
+def expressible(status: str, vocabulary: frozenset[str] | None) -> str | None:
+    """
+    Twilio's status in the words that a status column takes, or None where it has none for it.
+
+    Args:
+        vocabulary: What the column's check constraint or enum allows; None for any text.
+    """
+    if vocabulary is None or status in vocabulary:
+        return status
+    return next((word for word in _NEXT_BEST.get(status, ()) if word in vocabulary), None)
+
+
+def line_of(message: TwilioMessage) -> str:
+    """
+    The canonical line: what the row says if the two agree in everything. Empty stands for "says nothing".
+    """
+    segments = message.num_segments
+    return (
+        f"{message.sid}\x1f{message.status}\x1f{_DIRECTIONS.get(message.direction, message.direction)}"
+        f"\x1f{message.to or ''}\x1f{message.from_number or ''}"
+        f"\x1f{'' if segments is None or segments == '0' else segments}"
+        f"\x1f{_canonical_cost(message.price, message.price_unit)}\x1f{message.body or ''}"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _canonical_cost(price: str | None, unit: str | None) -> str:
+    """
+    As PostgreSQL writes ``trim_scale(abs(cost))``: no sign, no exponent, no zeros at the end.
+    """
+    if price is None or (unit or "").upper() != "USD":
+        return ""
+    try:
+        return f"{abs(Decimal(price)).normalize():f}"
+    except InvalidOperation:
+        return price
+
+
+def row_of(line: str) -> Row:
+    """
+    The row behind a canonical line; `id`, `customer_id` and `created_at` are not in it.
+    """
+    sid, status, direction, to_number, from_number, segments, cost, body = line.split(FIELD, 7)
+    first, both, second = status.partition(BOTH)
+    return Row(
+        message_sid=sid,
+        status=first or None,
+        twilio_status=(second if both else first) or None,
+        direction=direction or None,
+        to_number=to_number or None,
+        from_number=from_number or None,
+        segments=int(segments) if segments else None,
+        cost_usd=Decimal(cost) if cost else None,
+        body=body or None,
+    )
+
+
+def differences(
+    message: TwilioMessage, row: Row, region: str, vocabulary: frozenset[str] | None = None
+) -> tuple[Difference, ...]:
+    """
+    The compared fields that differ. A side that says nothing about a field does not contradict the other.
+
+    Args:
+        region: Country of phone numbers in national format.
+        vocabulary: The words that the `status` column takes, see `expressible`.
+
+    Raises:
+        UnreadableMessage: Twilio's price is no number.
+    """
+    translated = row.status == expressible(message.status, vocabulary)
+    second_status = None if row.twilio_status == row.status else row.twilio_status
+    found = [
+        None if translated else _status_difference("status", row.status, message.status),
+        _status_difference("twilio_status", second_status, message.status),
+        _difference("direction", row.direction, direction_of(message)),
+        _number_difference("to_number", row.to_number, message.to, region, contradicts=True),
+        _number_difference("from_number", row.from_number, message.from_number, region),
+        _difference("segments", row.segments, message.segments),
+        _cost_difference(row.cost_usd, message.cost_usd),
+        _body_difference(row.body, storable(message.body)),
+    ]
+    return tuple(difference for difference in found if difference)
+
+
+def comparable(message: TwilioMessage, row: Row) -> bool:
+    """
+    Whether every status is one of Twilio's words. An application's own words have no rank, so they are not compared.
+    """
+    words = {row.status, row.twilio_status, message.status} - {None}
+    return len(words) == 1 or words <= STATUS_RANK.keys()
+
+
+def _difference(field: str, recorded: object, twilio: object) -> Difference | None:
+    if recorded is None or twilio is None or recorded == twilio:
+        return None
+    return Difference(field, str(recorded), str(twilio))
+
+
+def _status_difference(field: str, recorded: str | None, twilio: str) -> Difference | None:
+    if recorded is None or recorded == twilio or not (recorded in STATUS_RANK and twilio in STATUS_RANK):
+        return None
+    behind = STATUS_RANK[recorded] < STATUS_RANK[twilio]
+    # NOTE: `delivered` is what careless code writes at once, so it is only believed where Twilio says it too.
+    wrong = recorded == "delivered" or STATUS_RANK[twilio] >= FINAL_RANK
+    return Difference(field, recorded, twilio, contradicts=wrong and not behind)
+
+
+def _number_difference(
+    field: str, recorded: str | None, twilio: str | None, region: str, *, contradicts: bool = False
+) -> Difference | None:
+    if not recorded or not twilio or same_number(recorded, twilio, region):
+        return None
+    return Difference(field, recorded, twilio, contradicts)
+
+
+def _cost_difference(recorded: Decimal | None, twilio: Decimal | None) -> Difference | None:
+    # NOTE: some applications keep Twilio's negative sign; the amount is the same.
+    if recorded is None or twilio is None or abs(abs(recorded) - twilio) < _COST_PRECISION:
+        return None
+    return Difference("cost_usd", str(recorded), str(twilio))
+
+
+def _body_difference(recorded: str | None, twilio: str | None) -> Difference | None:
+    redacted = not twilio
+    if not recorded or redacted or twilio in {recorded, _TRIAL_PREFIX + recorded}:
+        return None
+    return Difference("body", recorded, twilio or "")

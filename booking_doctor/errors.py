@@ -1,0 +1,172 @@
+"""
+Everything that can go wrong in a way a person can act on.
+
+An error is one sentence that names the thing (a variable, a table, a file) and never a secret value, with a hint that
+says what to do next. The command line turns each into one line and an exit code, in one place.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar, Literal
+
+
+class ExitCode(IntEnum):
+    """
+    What the process tells its caller; the README's table explains each.
+    """
+
+    OK = 0
+    FINDINGS = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    REFUSED = 4
+    PARTLY = 5
+    BUG = 70
+    INTERRUPTED = 130
+
+
+class DoctorError(Exception):
+    """
+    Something a person can act on. Anything else that escapes is a bug.
+
+    Args:
+        summary: One sentence naming what is wrong, without secrets.
+        hint: What to do about it.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.INCOMPLETE
+
+    def __init__(self, summary: str, *, hint: str | None = None) -> None:
+        super().__init__(summary)
+        self.summary = summary
+        self.hint = hint
+
+    @property
+    def sentence(self) -> str:
+        """
+        Summary and hint on one line.
+        """
+        return f"{self.summary}; {self.hint}" if self.hint else self.summary
+
+
+class UsageError(DoctorError):
+    """
+    An option or argument that cannot be meant.
+    """
+
+    exit_code = ExitCode.USAGE
+
+
+class SettingsError(DoctorError):
+    """
+    A setting is missing or malformed; names the variable, never its value.
+    """
+
+    exit_code = ExitCode.USAGE
+
+
+class SandboxError(DoctorError):
+    """
+    The rehearsal world could not be built.
+    """
+
+
+class SourceError(DoctorError):
+    """
+    A source of facts could not be looked at, so nothing may be claimed about it.
+
+    Attributes:
+        source: Which one, as reports name it: ``database`` or ``twilio-log``.
+        kind: ``unreachable`` or ``not-permitted``, as in the report's ``skipped`` list.
+    """
+
+    source: ClassVar[str]
+    kind: ClassVar[Literal["unreachable", "not-permitted"]] = "unreachable"
+
+
+class DatabaseError(SourceError):
+    """
+    The application's database gave no answer that can be used.
+    """
+
+    source = "database"
+
+
+class DatabaseUnreachable(DatabaseError):
+    """
+    No connection, or it was lost.
+    """
+
+
+class DatabaseForbidden(DatabaseError):
+    """
+    The role may not log in, or may not do what was asked.
+    """
+
+    kind = "not-permitted"
+
+
+class DatabaseReadOnly(DatabaseForbidden):
+    """
+    The server or the session takes no writes.
+    """
+
+
+class SchemaMismatch(DatabaseError):
+    """
+    A table or column that is needed is not there.
+    """
+
+
+class RowConflict(DatabaseError):
+    """
+    A statement was refused because of the rows in it: a constraint, a type, a trigger's exception.
+    """
+
+
+class TwilioError(SourceError):
+    """
+    Twilio gave no answer that can be used.
+    """
+
+    source = "twilio-log"
+
+
+class TwilioUnreachable(TwilioError):
+    """
+    No connection, a time-out, a server error that would not pass, or an answer that is not Twilio's.
+    """
+
+
+class TwilioRefused(TwilioError):
+    """
+    Twilio answered, and the answer is no.
+
+    Attributes:
+        status: HTTP status.
+        code: Twilio's error code, see https://www.twilio.com/docs/api/errors
+    """
+
+    kind = "not-permitted"
+
+    def __init__(self, summary: str, *, status: int, code: int, hint: str | None = None) -> None:
+        super().__init__(summary, hint=hint)
+        self.status = status
+        self.code = code
+
+
+class PlanRefused(DoctorError):
+    """
+    The plan was not carried out; nothing was written.
+    """
+
+    exit_code = ExitCode.REFUSED
+
+
+class PartlyApplied(DoctorError):
+    """
+    Some of it is written and in the journal, the rest is not.
+    """
+
+    exit_code = ExitCode.PARTLY

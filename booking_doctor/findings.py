@@ -1,0 +1,308 @@
+"""
+The vocabulary between looking, repairing and reporting: findings, what was skipped, and the report of one command.
+
+A report is data. Formats (`booking_doctor.report`) turn it into text, the command line turns it into an exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol, TypeAlias
+
+from booking_doctor.errors import ExitCode
+
+JSONValue: TypeAlias = "str | int | float | bool | Sequence[JSONValue] | Mapping[str, JSONValue] | None"
+
+
+class Severity(StrEnum):
+    """
+    How bad a finding is, worst first.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+    def reaches(self, threshold: FailOn) -> bool:
+        """
+        Whether a finding of this severity fails a command with ``--fail-on`` *threshold*.
+        """
+        order = list(Severity)
+        return threshold is not FailOn.NEVER and order.index(self) <= order.index(Severity(threshold))
+
+
+class FailOn(StrEnum):
+    """
+    What ``--fail-on`` takes.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """
+    One fault.
+
+    Attributes:
+        name: Which fault, in kebab-case; its first word is its family.
+        subject: What it is about, such as ``message/SM…``.
+        summary: One sentence: the object, what was seen, what was expected.
+        remedy: What to do, beginning with a verb, runnable where possible.
+        evidence: Why we say so; JSON values, phone numbers and bodies already masked.
+    """
+
+    name: str
+    severity: Severity
+    subject: str
+    summary: str
+    remedy: str
+    evidence: Mapping[str, JSONValue]
+
+    @property
+    def fingerprint(self) -> str:
+        """
+        The same tomorrow for the same fault of the same thing, whatever the wording.
+        """
+        return f"{self.name}:{self.subject}"
+
+
+SkipKind: TypeAlias = Literal["not-configured", "not-applicable", "not-permitted", "unreachable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """
+    Something that was asked for and could not be looked at.
+
+    Attributes:
+        check: What was not looked at.
+        kind: ``not-permitted`` and ``unreachable`` make a report incomplete, the others say it does not apply here.
+        reason: One sentence.
+    """
+
+    check: str
+    kind: SkipKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """
+    The span of time looked at; *since* is included, *until* is not. Both aware, in UTC.
+    """
+
+    since: datetime
+    until: datetime
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.since <= moment < self.until
+
+
+class Verdict(StrEnum):
+    """
+    A command's answer in a word. A thing not checked is never healthy.
+    """
+
+    HEALTHY = "healthy"
+    FINDINGS = "findings"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """
+    A repair step as a report shows it: images masked where they hold personal data.
+    """
+
+    kind: str
+    subject: str
+    reason: str
+    before: Mapping[str, JSONValue] | None
+    after: Mapping[str, JSONValue] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftView:
+    """
+    What no step covers, and why.
+    """
+
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """
+    A plan as a report shows it.
+
+    Attributes:
+        target: Where an apply would write: host, database, role, Twilio account, size of the log window.
+        notes: What the reader must know before applying: triggers that fire, columns outside the comparison.
+        refusal: Why an apply would be refused as things stand, with the option to add; None when it would not.
+    """
+
+    checksum: str
+    steps: Sequence[StepView]
+    left: Sequence[LeftView]
+    target: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """
+    One apply, or the undo of it.
+
+    Attributes:
+        applied: Steps written (for an undo: taken back) by this command.
+        verified: Every step was seen in effect afterwards and nothing new is wrong; None where nothing was to verify.
+    """
+
+    id: str
+    applied: int
+    verified: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """
+    A line of ``runs``.
+    """
+
+    id: str
+    command: str
+    started_at: datetime
+    applied: int
+    undone: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """
+    What one command found or did.
+
+    Attributes:
+        exit_reason: One sentence: why the exit code is what it is.
+        summary: Counts by name, as the README lists them; empty when nothing could be looked at.
+        coverage: What was and was not looked at.
+        next_steps: Commands to run next, most useful first.
+        plan, run: Only from commands that repair; ``runs`` only from ``runs``.
+    """
+
+    command: str
+    version: str
+    started_at: datetime
+    finished_at: datetime
+    window: Window | None
+    exit_code: ExitCode
+    exit_reason: str
+    summary: Mapping[str, int] = field(default_factory=dict)
+    coverage: Mapping[str, JSONValue] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
+    skipped: Sequence[Skipped] = ()
+    next_steps: Sequence[str] = ()
+    plan: PlanView | None = None
+    run: RunView | None = None
+    runs: Sequence[PastRun] | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """
+        ``incomplete`` outranks ``findings``, as exit code 3 outranks 1.
+        """
+        if self.exit_code is ExitCode.INCOMPLETE:
+            return Verdict.INCOMPLETE
+        if self.findings or self.exit_code is not ExitCode.OK:
+            return Verdict.FINDINGS
+        return Verdict.HEALTHY
+
+
+class Progress(Protocol):
+    """
+    Hears how long work gets on; a listener that does nothing is valid. Called from several threads.
+    """
+
+    def days(self, total: int) -> None:
+        """
+        The log of *total* UTC days is about to be read.
+        """
+
+    def page(self, messages: int) -> None:
+        """
+        One more page of the log was read.
+        """
+
+    def day_done(self) -> None:
+        """
+        One day of the log was read to its end.
+        """
+
+    def waiting(self, seconds: float, reason: str) -> None:
+        """
+        Nothing happens for so long, because of *reason*.
+        """
+
+    def written(self, steps: int, total: int) -> None:
+        """
+        So many of *total* steps are in the database.
+        """
+
+
+class Silent:
+    """
+    The listener that does nothing.
+    """
+
+    def days(self, total: int) -> None: ...
+    def page(self, messages: int) -> None: ...
+    def day_done(self) -> None: ...
+    def waiting(self, seconds: float, reason: str) -> None: ...
+    def written(self, steps: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """
+    How much personal data a report may show.
+
+    Phone numbers are masked to country code and last two digits and bodies to their length unless *show_pii*.
+    """
+
+    show_pii: bool = False
+
+    def phone(self, number: str | None) -> str | None:
+        """
+        The number, or what of it may be shown.
+        """
+        if self.show_pii or not number:
+            return number
+        digits = [character for character in number if character.isdecimal()]
+        if len(digits) < 7:
+            return "***"
+        return f"{_country_code(number)}***{''.join(digits[-2:])}"
+
+    def body(self, text: str | None) -> str | None:
+        """
+        The text, or its length.
+        """
+        if self.show_pii or text is None:
+            return text
+        return f"({len(text)} characters)"
+
+
+def _country_code(number: str) -> str:
+    import phonenumbers
+
+    try:
+        return f"+{phonenumbers.parse(number.rpartition(':')[2], None).country_code}"
+    except phonenumbers.NumberParseException:
+        return ""

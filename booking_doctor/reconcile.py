@@ -1,0 +1,841 @@
+"""
+The Twilio log against the database: pages in, discrepancies out.
+
+Nearly everything agrees, so agreement vanishes in bulk. Both sides are put into canonical lines (SID and the compared
+fields) and a span of time is compared as two sets of lines; what is equal is counted and forgotten. What is left over
+is kept by SID until its other half turns up in a neighbouring span, and only then goes through the rules of
+`booking_doctor.core.agreement`. SIDs that never meet are looked up wherever they lie in time, so clocks that differ make
+work but never a wrong answer. Memory is the pages in flight plus what disagrees.
+
+Nothing here knows a driver: the log and the records are ports, and time comes in with the terms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from email.utils import format_datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, Protocol, TypeVar
+
+from booking_doctor.core.agreement import Difference, Row, comparable, differences, line_of, row_of
+from booking_doctor.core.model import TwilioMessage, UnreadableMessage, e164
+from booking_doctor.errors import TwilioError
+from booking_doctor.findings import JSONValue, Severity, SkipKind, Skipped, Window
+
+IN_FLIGHT: Final = timedelta(minutes=5)
+"""Younger than this and not recorded: the application may be about to."""
+
+LIST_LAG: Final = timedelta(minutes=15)
+"""The list endpoint can lack a message for so long, so nothing younger is called unknown to Twilio."""
+
+BOOKED_BEFORE: Final = timedelta(minutes=10)
+BOOKED_AFTER: Final = timedelta(minutes=2)
+"""A text belongs to a booking made so long before, or so shortly after, it was sent."""
+
+_SPAN_MESSAGES: Final = 4000
+_KEPT_LEFTOVERS: Final = 20_000
+_LOOKUP: Final = 1000
+
+
+# --- what comes in ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    One page of the log, newest first.
+
+    Attributes:
+        day: The UTC day walked; None for the scan that looks for messages without `date_sent`.
+        last: Whether the day ends with it.
+    """
+
+    day: date | None
+    messages: Sequence[TwilioMessage]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """
+    A day of the log, or the rest of one, that could not be read.
+    """
+
+    day: date | None
+    error: TwilioError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """
+    A pending booking as far as a message can belong to it.
+
+    Attributes:
+        names_sid: The SID in its ``metadata.initial_sms``, if any.
+        open: Pending and not expired: confirm may still record what its metadata holds.
+        status: Its status in words, ``expired`` also where only the time has run out.
+        customer_id: Its customer, once confirmed.
+        metadata: The column as text, exactly as the database writes it; None for null.
+    """
+
+    id: str
+    phone: str | None
+    status: str
+    open: bool
+    created_at: datetime
+    names_sid: str | None
+    customer_id: str | None
+    metadata: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """
+    A customer as far as a message can belong to one.
+    """
+
+    id: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """
+    What only the database can say of its rows in the window.
+
+    Attributes:
+        recorded: Rows in the window.
+        duplicated: SIDs with more than one row, and how many.
+        split: Rows whose two SID columns differ; the second SID is what they go by here.
+        without_customer, without_sid: Those rows.
+        statuses: The words that the status column takes; None for any text.
+    """
+
+    recorded: int
+    duplicated: Mapping[str, int]
+    split: Sequence[Row] = ()
+    without_customer: Sequence[Row] = ()
+    without_sid: Sequence[Row] = ()
+    statuses: frozenset[str] | None = None
+
+
+class Log(Protocol):
+    """
+    Twilio's message log.
+    """
+
+    def pages(self, window: Window) -> Iterator[Page | Unread]:
+        """
+        First the scan for messages without `date_sent`, then every UTC day the window touches, days mixed.
+        """
+
+    def fetch(self, sids: Sequence[str]) -> Iterator[tuple[str, TwilioMessage | None]]:
+        """
+        Each message by its SID, None where Twilio answers 404.
+
+        Raises:
+            TwilioError: An answer could not be had; what was yielded before stands.
+        """
+
+    def coverage(self) -> Mapping[str, JSONValue]:
+        """
+        What reading it took so far.
+        """
+
+
+class Records(Protocol):
+    """
+    The application's database, read only.
+    """
+
+    def overview(self, window: Window) -> Overview:
+        """
+        The questions that are the database's own.
+        """
+
+    def lines(self, since: datetime, until: datetime) -> Iterator[list[str]]:
+        """
+        The canonical lines of the rows created in that span, in chunks of bounded size.
+        """
+
+    def rows(self, sids: Collection[str]) -> list[Row]:
+        """
+        Rows whose `message_sid` is one of *sids*, wherever they lie in time; up to 1000 SIDs a call.
+        """
+
+    def rows_by_second_sid(self, sids: Collection[str]) -> list[Row]:
+        """
+        Rows whose `twilio_message_sid` is one of *sids*; one pass over the table, any number of SIDs.
+        """
+
+    def bookings_naming(self, sids: Collection[str], now: datetime) -> list[Booking]:
+        """
+        Pending bookings whose ``metadata.initial_sms.message_sid`` is one of *sids*.
+        """
+
+    def bookings_between(
+        self, since: datetime, until: datetime, numbers: Collection[str], now: datetime
+    ) -> list[Booking]:
+        """
+        Bookings created in that span whose phone ends like one of *numbers*.
+        """
+
+    def customers_with(self, numbers: Collection[str]) -> list[Customer]:
+        """
+        Customers whose phone ends like one of *numbers*.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """
+    What is compared, and when.
+
+    Attributes:
+        senders: Numbers and messaging services whose messages are the application's; None for the whole account.
+        region: Country of phone numbers in national format.
+        retention: How long Twilio shows a message.
+        confirm_limit: How many rows that the log did not show are asked for by SID.
+    """
+
+    window: Window
+    now: datetime
+    senders: frozenset[str] | None
+    region: str = "US"
+    retention: timedelta = timedelta(days=400)
+    confirm_limit: int = 1000
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+class Kind(StrEnum):
+    """
+    The buckets. Every Twilio message of the window is in exactly one: matched or one of the first five.
+    """
+
+    MISMATCHED = "mismatched"
+    DEFERRED = "deferred"
+    IN_FLIGHT = "in_flight"
+    REJECTED = "rejected"
+    UNRECORDED = "unrecorded"
+    UNKNOWN = "unknown_to_twilio"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """
+    To whom an unrecorded message might belong; deciding is the plan's business.
+
+    Attributes:
+        named: Bookings whose metadata names the SID.
+        bookings: Bookings to the customer's number around the time it was sent.
+        customers: Customers with that number.
+    """
+
+    named: tuple[Booking, ...] = ()
+    bookings: tuple[Booking, ...] = ()
+    customers: tuple[Customer, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.named or self.bookings or self.customers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discrepancy:
+    """
+    One SID on which the two sides do not simply agree.
+
+    Attributes:
+        message: Twilio's side; None for what is unknown to Twilio.
+        row: The database's side, where there is one.
+        candidates: Of an unrecorded message, whose it might be; none at all makes it orphaned.
+    """
+
+    kind: Kind
+    sid: str
+    message: TwilioMessage | None = None
+    row: Row | None = None
+    differences: tuple[Difference, ...] = ()
+    candidates: Candidates = Candidates()
+
+    @property
+    def orphaned(self) -> bool:
+        """
+        Unrecorded, and nobody is known whose it could be.
+        """
+        return self.kind is Kind.UNRECORDED and not self.candidates
+
+    @property
+    def severity(self) -> Severity:
+        """
+        An error where the record contradicts Twilio, a warning where it is merely behind.
+        """
+        return Severity.ERROR if any(difference.contradicts for difference in self.differences) else Severity.WARNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """
+    The answer.
+
+    Attributes:
+        counts: By the names of the contract; empty when nothing was read.
+        discrepancies: Everything not matched, by SID.
+        unread: Why the answer is incomplete, if it is.
+        log_complete: Whether every day of the window was read to its end.
+    """
+
+    terms: Terms
+    counts: Mapping[str, int]
+    discrepancies: Sequence[Discrepancy]
+    overview: Overview | None
+    coverage: Mapping[str, JSONValue]
+    unread: Sequence[Skipped]
+    log_complete: bool
+
+    def of(self, kind: Kind) -> list[Discrepancy]:
+        """
+        The discrepancies of one kind.
+        """
+        return [discrepancy for discrepancy in self.discrepancies if discrepancy.kind is kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """
+    What decides whose a message is.
+
+    Attributes:
+        number: The customer's end of it.
+    """
+
+    number: str | None
+    at: datetime
+    inbound: bool
+
+    @classmethod
+    def of(cls, message: TwilioMessage) -> Contact:
+        """
+        Of a message that Twilio has.
+        """
+        return cls(number=message.customer_number, at=message.happened_at, inbound=message.inbound)
+
+
+def bookings_by_sid(records: Records, sids: Collection[str], now: datetime) -> dict[str, tuple[Booking, ...]]:
+    """
+    The bookings whose metadata names each of *sids*.
+
+    Raises:
+        DatabaseError: The records could not be read.
+    """
+    found = _grouped((booking.names_sid, booking) for booking in (records.bookings_naming(sids, now) if sids else ()))
+    return {sid: tuple(bookings) for sid, bookings in found.items() if sid is not None}
+
+
+def find_candidates(
+    records: Records,
+    contacts: Mapping[str, Contact],
+    named: Mapping[str, tuple[Booking, ...]],
+    terms: Terms,
+) -> dict[str, Candidates]:
+    """
+    To whom each message might belong.
+
+    Args:
+        contacts: By SID.
+        named: Bookings whose metadata names a SID, by SID.
+
+    Raises:
+        DatabaseError: The records could not be read.
+    """
+    if not contacts:
+        return {}
+    numbers = {number for contact in contacts.values() if (number := e164(contact.number, terms.region))}
+    times = [contact.at for contact in contacts.values()]
+    nearby = records.bookings_between(min(times) - BOOKED_BEFORE, max(times) + BOOKED_AFTER, numbers, terms.now)
+    bookings = _grouped((e164(booking.phone, terms.region), booking) for booking in nearby)
+    customers = _grouped((e164(customer.phone, terms.region), customer) for customer in records.customers_with(numbers))
+    found = {}
+    for sid, contact in contacts.items():
+        number = e164(contact.number, terms.region)
+        near = [
+            booking
+            for booking in ([] if contact.inbound or number is None else bookings.get(number, []))
+            if contact.at - BOOKED_BEFORE <= booking.created_at <= contact.at + BOOKED_AFTER
+        ]
+        owners = [] if number is None else customers.get(number, [])
+        found[sid] = Candidates(named=named.get(sid, ()), bookings=tuple(near), customers=tuple(owners))
+    return found
+
+
+def reconcile(log: Log, records: Records, terms: Terms) -> Comparison:
+    """
+    Compare the log with the records over the window of *terms*.
+
+    A log that breaks off gives an incomplete answer about what was read, not an error.
+
+    Raises:
+        DatabaseError: The records could not be read.
+    """
+    pages = log.pages(terms.window)
+    comparer = _Comparer(log, records, terms, records.overview(terms.window))
+    for page in pages:
+        comparer.take(page)
+    return comparer.conclude()
+
+
+# --- the comparison --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def _on_day(day: date) -> re.Pattern[str]:
+    """
+    Dates of that UTC day as Twilio writes them: a check of a thousand costs less than parsing ten.
+    """
+    prefix = format_datetime(datetime.combine(day, time(), UTC)).removesuffix("00:00:00 +0000")
+    return re.compile(re.escape(prefix) + r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d \+0000")
+
+
+@dataclass(slots=True)
+class _Span:
+    """
+    The pages of one day that have come and are not yet compared.
+    """
+
+    upper: datetime
+    messages: list[TwilioMessage] = field(default_factory=list)
+
+
+class _Comparer:
+    """
+    The state of one comparison.
+    """
+
+    def __init__(self, log: Log, records: Records, terms: Terms, overview: Overview) -> None:
+        self.log = log
+        self.records = records
+        self.terms = terms
+        self.overview = overview
+        self.counts: Counter[str] = Counter()
+        self.coverage: Counter[str] = Counter()
+        self.discrepancies: list[Discrepancy] = []
+        self.unread: list[Skipped] = []
+        self.gaps: dict[tuple[SkipKind, str], list[date | None]] = {}
+        self.pages_read = 0
+        self.log_complete = True
+        self.spans: dict[date, _Span] = {}
+        self.undated: dict[str, TwilioMessage] = {}
+        self.duplicated: dict[str, TwilioMessage] = {}
+        # What waits for its other half. Rows past the limit are kept as keys only, messages past it are looked up.
+        self.messages: dict[str, TwilioMessage] = {}
+        self.rows: dict[str, Row] = {row.twilio_message_sid or "": row for row in overview.split}
+        self.row_keys: set[bytes] = set()
+        self.settled_keys: set[bytes] = set()
+        self.missing: dict[str, TwilioMessage] = {}
+
+    # pages
+
+    def take(self, page: Page | Unread) -> None:
+        if isinstance(page, Unread):
+            self._take_unread(page)
+        elif page.day is None:
+            self._take_scan(page)
+        else:
+            self._take_day(page, page.day)
+
+    def _take_unread(self, gap: Unread) -> None:
+        # NOTE: what was read of the day waits in its span; it is compared below its last message, never beyond.
+        if gap.day is not None and (span := self.spans.pop(gap.day, None)) and span.messages:
+            self._compare(span.messages, span.messages[-1].happened_at, span.upper)
+        self.log_complete = False
+        self.coverage["days_unread"] += gap.day is not None
+        self.gaps.setdefault((gap.error.kind, gap.error.sentence), []).append(gap.day)
+
+    def _unread(self, check: str, reason: str, kind: SkipKind = "unreachable") -> None:
+        self.unread.append(Skipped(check=check, kind=kind, reason=reason))
+
+    def _report_gaps(self) -> None:
+        """
+        One line for each reason, whatever the number of days it cost.
+        """
+        for (kind, reason), gaps in self.gaps.items():
+            days = sorted(day for day in gaps if day)
+            span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}" if days else ""
+            what = f"the log of {span}" if days else "the scan for messages without a date"
+            self._unread(what, reason, kind)
+
+    def _take_scan(self, page: Page) -> None:
+        self.pages_read += 1
+        self.coverage["undated_pages"] += 1
+        for message in page.messages:
+            if message.date_sent is None and self._readable(message) and message.happened_at in self.terms.window:
+                self.undated[message.sid] = message
+
+    def _readable(self, message: TwilioMessage) -> bool:
+        try:
+            message.happened_at, message.cost_usd  # noqa: B018  reading them is the check
+        except UnreadableMessage as error:
+            self._unread(f"message/{error.sid}", str(error))
+            return False
+        return True
+
+    def _take_day(self, page: Page, day: date) -> None:
+        self.pages_read += 1
+        start = datetime.combine(day, time(), UTC)
+        span = self.spans.setdefault(day, _Span(upper=start + timedelta(days=1)))
+        span.messages += self._of_day(page.messages, day)
+        if page.last:
+            self.coverage["days_read"] += 1
+            self._compare(self.spans.pop(day).messages, start, span.upper)
+        elif len(span.messages) >= _SPAN_MESSAGES:
+            lower = span.messages[-1].happened_at
+            self._compare(span.messages, lower, span.upper)
+            self.spans[day] = _Span(upper=lower)
+
+    def _of_day(self, messages: Sequence[TwilioMessage], day: date) -> Iterable[TwilioMessage]:
+        matches = _on_day(day).fullmatch
+        if not all(message.date_sent and matches(message.date_sent) for message in messages):
+            messages = [message for message in messages if self._readable(message) and self._belongs(message, day)]
+        window = self.terms.window
+        if day in {window.since.date(), window.until.date()}:
+            messages = [message for message in messages if message.happened_at in window]
+        return messages
+
+    def _belongs(self, message: TwilioMessage, day: date) -> bool:
+        """
+        Whether the message is of the day that was asked for. The next midnight may be included by Twilio, which
+        describes its bounds as inclusive; anything else means that the filter was not obeyed.
+        """
+        happened_at = message.happened_at
+        if happened_at.date() == day:
+            return True
+        if happened_at != datetime.combine(day + timedelta(days=1), time(), UTC):
+            self.log_complete = False
+            if not self.coverage["outside_filter"]:
+                reason = f"asked for the messages of {day}, the log also gave {message.sid} of {happened_at.date()}"
+                self._unread(f"the log of {day}", reason)
+            self.coverage["outside_filter"] += 1
+        return False
+
+    def _is_ours(self, message: TwilioMessage) -> bool:
+        ours = self.terms.senders
+        return (
+            ours is None or message.from_number in ours or message.to in ours or message.messaging_service_sid in ours
+        )
+
+    # spans
+
+    def _compare(self, messages: list[TwilioMessage], lower: datetime, upper: datetime) -> None:
+        """
+        Compare the messages with the rows created from *lower* up to *upper*, both sides as sets of lines.
+        """
+        window = self.terms.window
+        lower, upper = max(lower, window.since), min(upper, window.until)
+        waiting, bystanders = self._lines(messages)
+        if lower < upper:
+            for chunk in self.records.lines(lower, upper):
+                rows = set(chunk)
+                agreed = rows & waiting.keys()
+                self.counts["matched"] += len(agreed)
+                for line in agreed:
+                    del waiting[line]
+                self._keep_rows(rows - agreed - bystanders)
+        self._keep_messages(waiting.values())
+
+    def _lines(self, messages: list[TwilioMessage]) -> tuple[dict[str, TwilioMessage], set[str]]:
+        """
+        The lines that count, and all of them where some are other senders', whose rows need no second look.
+        """
+        ours = messages if self.terms.senders is None else [message for message in messages if self._is_ours(message)]
+        self.counts["twilio_messages"] += len(ours)
+        self.coverage["out_of_scope"] += len(messages) - len(ours)
+        if len(ours) == len(messages):
+            bystanders: set[str] = set()
+        else:
+            bystanders = {line_of(message) for message in messages}
+        return {line_of(message): message for message in self._without_special(ours)}, bystanders
+
+    def _without_special(self, messages: Sequence[TwilioMessage]) -> Sequence[TwilioMessage]:
+        """
+        Take out what must be settled by SID: messages with several rows, and those the scan saw before they had a date.
+        """
+        several = self.overview.duplicated
+        if several:
+            self.duplicated |= {message.sid: message for message in messages if message.sid in several}
+            messages = [message for message in messages if message.sid not in several]
+        if self.undated:
+            for message in messages:
+                self.undated.pop(message.sid, None)
+        return messages
+
+    def _keep_messages(self, messages: Iterable[TwilioMessage]) -> None:
+        for message in messages:
+            row = self.rows.pop(message.sid, None)
+            if row is not None:
+                self._settle(message, [row])
+            else:
+                self.messages[message.sid] = message
+        if len(self.messages) > _KEPT_LEFTOVERS:
+            self._look_up_messages()
+
+    def _keep_rows(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            row = row_of(line)
+            sid = row.sid
+            if sid in self.overview.duplicated or self._forget(self.settled_keys, sid):
+                continue
+            message = self.messages.pop(sid, None)
+            if message is not None:
+                self._settle(message, [row])
+            elif len(self.rows) < _KEPT_LEFTOVERS:
+                self.rows[sid] = row
+            else:
+                self.row_keys.add(_key(sid))
+
+    def _seen(self, sid: str) -> bool:
+        """
+        Whether the row of a settled message has come already; if so it no longer waits.
+        """
+        return self.rows.pop(sid, None) is not None or self._forget(self.row_keys, sid)
+
+    def _forget(self, keys: set[bytes], sid: str) -> bool:
+        if keys and (key := _key(sid)) in keys:
+            keys.remove(key)
+            return True
+        return False
+
+    def _look_up_messages(self) -> None:
+        """
+        Find the rows of the messages that wait, wherever they lie; what has none is missing.
+        """
+        waiting, self.messages = self.messages, {}
+        for sids in _chunks(list(waiting), _LOOKUP):
+            found = _by_sid(self.records.rows(sids), sids)
+            for sid in sids:
+                if sid in found:
+                    self._settle(waiting[sid], found[sid])
+                    if not self._seen(sid):
+                        self.settled_keys.add(_key(sid))
+                else:
+                    self.missing[sid] = waiting[sid]
+
+    # rules
+
+    def _settle(self, message: TwilioMessage, rows: Sequence[Row]) -> None:
+        """
+        Matched or mismatched; of several rows the one that agrees best speaks.
+        """
+        if not self._readable(message):
+            self.counts["twilio_messages"] -= 1
+            return
+        statuses = self.overview.statuses
+        found = [(differences(message, row, self.terms.region, statuses), row) for row in rows]
+        least, row = min(found, key=lambda pair: len(pair[0]))
+        self.coverage["statuses_not_compared"] += not comparable(message, row)
+        if least:
+            self._discrepancy(Kind.MISMATCHED, message, row=row, differences=least)
+        else:
+            self.counts["matched"] += 1
+
+    def _discrepancy(
+        self,
+        kind: Kind,
+        message: TwilioMessage,
+        *,
+        row: Row | None = None,
+        differences: tuple[Difference, ...] = (),
+        candidates: Candidates = Candidates(),  # noqa: B008  frozen
+    ) -> None:
+        self.counts[kind] += 1
+        self.discrepancies.append(
+            Discrepancy(
+                kind=kind, sid=message.sid, message=message, row=row, differences=differences, candidates=candidates
+            )
+        )
+
+    # the end
+
+    def conclude(self) -> Comparison:
+        self._settle_special()
+        self._look_up_messages()
+        self._look_up_second_sids()
+        self._classify_missing()
+        self._confirm_rows()
+        self._report_gaps()
+        return Comparison(
+            terms=self.terms,
+            counts=self._all_counts() if self.pages_read else {},
+            discrepancies=sorted(self.discrepancies, key=_by_kind_and_time),
+            overview=self.overview if self.pages_read else None,
+            coverage={**self.log.coverage(), **self.coverage},
+            unread=self.unread,
+            log_complete=self.log_complete,
+        )
+
+    def _settle_special(self) -> None:
+        """
+        Let what was taken out of the bulk wait with the others; its rows are found by SID.
+        """
+        for message in self.undated.values():
+            if self._is_ours(message):
+                self.counts["twilio_messages"] += 1
+                self.coverage["undated_messages"] += 1
+                self.messages[message.sid] = message
+            else:
+                self.coverage["out_of_scope"] += 1
+        self.messages |= self.duplicated
+
+    def _look_up_second_sids(self) -> None:
+        """
+        The second SID column has no index, so all that is missing is looked for in one pass.
+        """
+        if not self.missing:
+            return
+        by_sid: dict[str, list[Row]] = {}
+        for row in self.records.rows_by_second_sid(self.missing.keys()):
+            by_sid.setdefault(row.twilio_message_sid or "", []).append(row)
+        for sid, rows in by_sid.items():
+            if sid in self.missing:
+                self._settle(self.missing.pop(sid), rows)
+                self._seen(sid)
+
+    def _classify_missing(self) -> None:
+        named = bookings_by_sid(self.records, self.missing, self.terms.now)
+        unrecorded: list[TwilioMessage] = []
+        for sid, message in self.missing.items():
+            if not self._readable(message):
+                self.counts["twilio_messages"] -= 1
+            elif any(booking.open for booking in named.get(sid, ())):
+                self._discrepancy(Kind.DEFERRED, message, candidates=Candidates(named=named[sid]))
+            elif message.rejected:
+                self._discrepancy(Kind.REJECTED, message)
+            elif self.terms.now - message.happened_at < IN_FLIGHT:
+                self._discrepancy(Kind.IN_FLIGHT, message)
+            else:
+                unrecorded.append(message)
+        contacts = {message.sid: Contact.of(message) for message in unrecorded}
+        found = find_candidates(self.records, contacts, named, self.terms)
+        for message in unrecorded:
+            candidates = found[message.sid]
+            self._discrepancy(Kind.UNRECORDED, message, candidates=candidates)
+            self.counts["orphaned"] += not candidates
+
+    # the other direction
+
+    def _confirm_rows(self) -> None:
+        """
+        Ask Twilio for the SIDs of rows that the log did not show, one by one, up to the limit.
+        """
+        if not self.pages_read:
+            return
+        unseen = [*self.rows, *map(_sid, self.row_keys), *(self.overview.duplicated.keys() - self.duplicated.keys())]
+        due = self._due(unseen)
+        asked, rest = dict(list(due.items())[: self.terms.confirm_limit]), len(due) - self.terms.confirm_limit
+        answered = 0
+        try:
+            for sid, message in self.log.fetch(list(asked)):
+                answered += 1
+                self._confirmed(sid, message, asked[sid])
+        except TwilioError as error:
+            rest = len(due) - answered
+            self._unread("rows that the log did not show", error.sentence, error.kind)
+        self.coverage["rows_confirmed"] += answered
+        if rest > 0:
+            self.coverage["rows_not_confirmed"] += rest
+            reason = f"{rest} were not asked for by SID; the limit is {self.terms.confirm_limit}"
+            self._unread("rows that the log did not show", reason)
+
+    def _due(self, sids: Sequence[str]) -> dict[str, Row]:
+        """
+        The rows Twilio must be asked about: neither so young that its lists may lag nor past its retention.
+        """
+        now, due = self.terms.now, {}
+        second = {sid: row for sid, row in self.rows.items() if row.message_sid != sid}
+        for chunk in _chunks(sids, _LOOKUP):
+            found = _by_sid(self.records.rows(chunk), chunk)
+            absent = [sid for sid in chunk if sid not in found and sid not in second]
+            if absent:
+                found |= _by_sid(self.records.rows_by_second_sid(absent), absent)
+            for sid in chunk:
+                row = found[sid][0] if sid in found else second.get(sid)
+                if row is None or row.created_at is None:
+                    continue  # it has gone since
+                if now - row.created_at < LIST_LAG:
+                    self.coverage["rows_too_recent"] += 1
+                elif now - row.created_at > self.terms.retention:
+                    self.coverage["rows_past_retention"] += 1
+                else:
+                    due[sid] = row
+        return due
+
+    def _confirmed(self, sid: str, message: TwilioMessage | None, row: Row) -> None:
+        if message is None:
+            self.counts[Kind.UNKNOWN] += 1
+            self.discrepancies.append(Discrepancy(kind=Kind.UNKNOWN, sid=sid, row=row))
+            return
+        if self._is_ours(message) and self._readable(message) and message.happened_at in self.terms.window:
+            self.coverage["missed_by_the_list"] += 1
+            self.counts["twilio_messages"] += 1
+            self._settle(message, [row])
+
+    def _all_counts(self) -> dict[str, int]:
+        names = ("matched", *(kind for kind in Kind if kind is not Kind.UNKNOWN))
+        return {
+            "twilio_messages": self.counts["twilio_messages"],
+            "recorded_messages": self.overview.recorded,
+            **{str(name): self.counts[name] for name in names},
+            "orphaned": self.counts["orphaned"],
+            "unknown_to_twilio": self.counts[Kind.UNKNOWN],
+            "without_customer": len(self.overview.without_customer),
+            "duplicated": len(self.overview.duplicated),
+            "without_sid": len(self.overview.without_sid),
+        }
+
+
+def _by_kind_and_time(discrepancy: Discrepancy) -> tuple[int, datetime, str]:
+    message, row = discrepancy.message, discrepancy.row
+    happened_at = message.happened_at if message else row.created_at if row else None
+    return list(Kind).index(discrepancy.kind), happened_at or datetime.min.replace(tzinfo=UTC), discrepancy.sid
+
+
+def _key(sid: str) -> bytes:
+    """
+    A SID in half the memory, where it has the usual shape.
+    """
+    try:
+        key = bytes.fromhex(sid[2:])
+    except ValueError:
+        return sid.encode()
+    return sid[:2].encode() + key if len(key) == 16 and key.hex() == sid[2:] else sid.encode()
+
+
+def _sid(key: bytes) -> str:
+    return key[:2].decode() + key[2:].hex() if len(key) == 18 else key.decode()
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _by_sid(rows: Iterable[Row], sids: Collection[str]) -> dict[str, list[Row]]:
+    wanted, found = set(sids), dict[str, list[Row]]()
+    for row in rows:
+        for sid in {row.message_sid, row.twilio_message_sid} & wanted:
+            found.setdefault(sid or "", []).append(row)
+    return found
+
+
+_Held = TypeVar("_Held")
+
+
+def _grouped(pairs: Iterable[tuple[str | None, _Held]]) -> dict[str | None, list[_Held]]:
+    groups: dict[str | None, list[_Held]] = {}
+    for key, held in pairs:
+        groups.setdefault(key, []).append(held)
+    return groups

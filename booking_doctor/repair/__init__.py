@@ -1,0 +1,3 @@
+"""
+Missing rows planned, applied, verified and undone.
+"""

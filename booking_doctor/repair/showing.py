@@ -1,0 +1,130 @@
+"""
+Plans and runs as a report shows them: personal data masked, times and ids whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from booking_doctor.findings import Disclosure, JSONValue, LeftView, PlanView, StepView
+from booking_doctor.repair.executor import Entry, Trigger
+from booking_doctor.repair.plan import Plan
+from booking_doctor.repair.steps import Image, Left, Step
+
+_PHONES: Final = frozenset({"to_number", "from_number", "customer_phone", "phone"})
+_TEXTS: Final = frozenset({"body", "customer_name", "customer_email", "name", "email"})
+
+
+def plan_view(
+    plan: Plan,
+    disclosure: Disclosure,
+    *,
+    target: Mapping[str, str],
+    notes: Sequence[str] = (),
+    refusal: str | None = None,
+) -> PlanView:
+    """
+    A backfill's plan.
+    """
+    return PlanView(
+        checksum=plan.checksum,
+        steps=[_step(step, disclosure) for step in plan.steps],
+        left=left_views(plan.left),
+        target=target,
+        notes=notes,
+        refusal=refusal,
+    )
+
+
+def undo_view(
+    run_id: str,
+    checksum: str,
+    entries: Sequence[Entry],
+    left: Sequence[Left],
+    disclosure: Disclosure,
+    *,
+    names: Mapping[str, Mapping[str, str]],
+    target: Mapping[str, str],
+    notes: Sequence[str] = (),
+    refusal: str | None = None,
+) -> PlanView:
+    """
+    What taking a run back would do: each entry with its images swapped.
+
+    Args:
+        names: The doctor's column names by table and name in the database; columns it does not know are not shown.
+    """
+    steps = [
+        StepView(
+            kind=entry.kind,
+            subject=entry.subject,
+            reason=f"undo of run {run_id}",
+            before=_row(entry.after, names[entry.table], disclosure),
+            after=None if entry.before is None else _row(entry.before, names[entry.table], disclosure),
+        )
+        for entry in entries
+    ]
+    return PlanView(checksum=checksum, steps=steps, left=left_views(left), target=target, notes=notes, refusal=refusal)
+
+
+def left_views(left: Sequence[Left]) -> list[LeftView]:
+    """
+    What no step covers.
+    """
+    return [LeftView(subject=one.subject, reason=one.reason) for one in left]
+
+
+def trigger_notes(triggers: Sequence[Trigger]) -> list[str]:
+    """
+    A sentence for each trigger that a write sets off.
+    """
+    notes = []
+    for trigger in triggers:
+        what = (
+            f"sets {', '.join(trigger.stamps)}, which undo leaves out of its comparison"
+            if trigger.harmless
+            else "fires"
+        )
+        notes.append(f"trigger {trigger.name} on {trigger.event} of {trigger.table} {what}")
+    return notes
+
+
+def _step(step: Step, disclosure: Disclosure) -> StepView:
+    return StepView(
+        kind=step.kind,
+        subject=step.subject,
+        reason=step.reason,
+        before=_texts(step.before, disclosure),
+        after=_texts(step.after, disclosure),
+    )
+
+
+def _texts(image: Image | None, disclosure: Disclosure) -> Mapping[str, JSONValue] | None:
+    if image is None:
+        return None
+    opened: dict[str, JSONValue] = dict(image)
+    if isinstance(text := image.get("metadata"), str):
+        opened["metadata"] = json.loads(text)
+    return _image(opened, disclosure)
+
+
+def _row(image: str, names: Mapping[str, str], disclosure: Disclosure) -> dict[str, JSONValue]:
+    return _image({names[name]: value for name, value in json.loads(image).items() if name in names}, disclosure)
+
+
+def _image(values: Mapping[str, JSONValue], disclosure: Disclosure) -> dict[str, JSONValue]:
+    return {name: _masked(name, value, disclosure) for name, value in values.items()}
+
+
+def _masked(name: str, value: JSONValue, disclosure: Disclosure) -> JSONValue:
+    if isinstance(value, Mapping):
+        return _image(value, disclosure)
+    if name == "token" and isinstance(value, str):
+        return value if disclosure.show_pii else f"{value[:6]}…"
+    if name in _PHONES and isinstance(value, str):
+        return disclosure.phone(value)
+    if name in _TEXTS and isinstance(value, str):
+        return disclosure.body(value)
+    return value

@@ -1,0 +1,83 @@
+r"""
+Reports as documents for other programs.
+
+A document is data, yet somebody will print it: what a terminal would obey (control characters, bidirectional overrides,
+line separators) leaves here only as ``\u`` escapes, which every JSON reader turns back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from booking_doctor.findings import Finding, Report
+
+SCHEMA: Final = 1
+"""
+The number of the JSON document's shape. Added members do not raise it; anything a reader could trip over does.
+"""
+
+_AS_THEY_ARE: Final = (
+    *("command", "started_at", "finished_at", "window", "exit_code", "exit_reason"),
+    *("summary", "coverage", "skipped", "next_steps"),
+)
+_SUSPECT: Final = re.compile(r"[^\n -~]")
+
+
+def json_document(report: Report) -> str:
+    """
+    The report as one JSON object, as the README describes it.
+    """
+    text = json.dumps(_document(report), ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True, default=_plain)
+    return _SUSPECT.sub(_escape, text) + "\n"
+
+
+def _document(report: Report) -> dict[str, Any]:
+    always = {
+        "schema": SCHEMA,
+        "tool": {"name": "booking-doctor", "version": report.version},
+        "verdict": report.verdict,
+        "findings": [_finding(finding) for finding in report.findings],
+        **{name: getattr(report, name) for name in _AS_THEY_ARE},
+    }
+    sometimes = {"plan": report.plan, "run": report.run, "runs": report.runs}
+    return always | {name: value for name, value in sometimes.items() if value is not None}
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return _members(finding) | {"fingerprint": finding.fingerprint}
+
+
+def _members(value: Any) -> dict[str, Any]:  # noqa: ANN401  any dataclass of the report
+    return {member.name: getattr(value, member.name) for member in fields(value)}
+
+
+def _plain(value: object) -> object:
+    """
+    What `json` asks for when it meets a value that is not JSON by itself.
+    """
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    if is_dataclass(value):
+        return _members(value)
+    message = f"a report holds a {type(value).__name__}, which JSON cannot"
+    raise TypeError(message)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))

@@ -1,0 +1,3 @@
+"""
+A world to rehearse in: a database, a Twilio simulator and every known fault, planted.
+"""

@@ -1,0 +1,242 @@
+"""
+A world to rehearse in: an embedded PostgreSQL with the application's schema, a Twilio simulator, and what happened there.
+
+Known faults are planted here and nowhere else; the demo tells one of them as a story and the tests use the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, insert, text, update
+
+from booking_doctor.adapters.tables import application_tables
+from booking_doctor.core.agreement import direction_of
+from booking_doctor.core.model import DeferredSms, TwilioMessage
+from booking_doctor.sandbox.database import embedded_postgres
+from booking_doctor.sandbox.twilio import Message, TwilioAccount
+from booking_doctor.sandbox.twilio_http import TwilioSimulator
+from booking_doctor.settings import Names
+
+SENDER: Final = "+15550100200"
+_FIRST_CUSTOMER: Final = 15550101000
+_TABLES: Final = application_tables(Names())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """
+    The application's database and its Twilio account, and how things happen in them.
+
+    Attributes:
+        now: When the story is told.
+        url: The database's.
+    """
+
+    account: TwilioAccount
+    simulator: TwilioSimulator
+    engine: Engine
+    url: str
+    now: datetime
+
+    def environment(self) -> dict[str, str]:
+        """
+        The variables that lead the doctor here.
+        """
+        return {
+            "DATABASE_URL": self.url,
+            "TWILIO_ACCOUNT_SID": self.account.account_sid,
+            "TWILIO_AUTH_TOKEN": self.account.auth_token,
+            "TWILIO_PHONE_NUMBER": SENDER,
+            "TWILIO_API_BASE_URL": self.simulator.base_url,
+        }
+
+    def customer(self, phone: str, **values: Any) -> str:  # noqa: ANN401  any column
+        """
+        A customer exists.
+        """
+        return self._insert("customers", phone=phone, **values)
+
+    def pending_booking(self, phone: str, **values: Any) -> str:  # noqa: ANN401  any column
+        """
+        A booking was initiated; unless said otherwise it waits to be confirmed and its metadata is empty.
+        """
+        token = f"tok_{self.account.randomness.getrandbits(64):016x}"
+        defaults = {"token": token, "created_at": self.now, "expires_at": self.now + timedelta(days=1)}
+        return self._insert("pending_bookings", customer_phone=phone, **{**defaults, **values})
+
+    def confirm(self, booking_id: str, customer_id: str) -> str:
+        """
+        The customer has confirmed the booking.
+        """
+        bookings = _TABLES["pending_bookings"]
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(bookings)
+                .where(bookings.c.id == booking_id)
+                .values(status="confirmed", customer_id=customer_id, confirmed_at=self.now)
+            )
+        return self._insert("bookings", customer_id=customer_id, pending_booking_id=booking_id)
+
+    def text(self, phone: str, at: datetime, body: str = "Your table is waiting.", **values: Any) -> Message:  # noqa: ANN401
+        """
+        Twilio has sent a text; delivered and billed unless said otherwise.
+        """
+        defaults = {"sender": SENDER, "date_created": at, "price": "-0.00790"}
+        return self.account.plant(to=phone, body=body, **{**defaults, **values})
+
+    def record(self, message: Message, customer_id: str | None, **values: Any) -> str:  # noqa: ANN401  any column
+        """
+        The application has recorded a text, as Twilio tells it unless said otherwise.
+        """
+        told = told_by_twilio(message, self.now)
+        row = {
+            "customer_id": customer_id,
+            "direction": direction_of(told),
+            "message_sid": told.sid,
+            "twilio_message_sid": told.sid,
+            "body": told.body,
+            "status": told.status,
+            "twilio_status": told.status,
+            "from_number": told.from_number,
+            "to_number": told.to,
+            "segments": told.segments,
+            "cost_usd": told.cost_usd,
+            "created_at": told.happened_at,
+        }
+        return self._insert("messages", **{**row, **values})
+
+    def defer(self, message: Message, booking_id: str) -> None:
+        """
+        The booking's metadata holds the text, for confirm to record.
+        """
+        bookings = _TABLES["pending_bookings"]
+        sms = DeferredSms.of(told_by_twilio(message, self.now))
+        metadata = {"initial_sms": {name: getattr(sms, name) for name in sms.__struct_fields__}}
+        with self.engine.begin() as connection:
+            connection.execute(update(bookings).where(bookings.c.id == booking_id).values(metadata=metadata))
+
+    def execute(self, statement: str, **values: Any) -> None:  # noqa: ANN401  any parameter
+        """
+        Somebody runs SQL.
+        """
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), values)
+
+    def rows(self, question: str, **values: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  any parameter
+        """
+        Somebody looks.
+        """
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(text(question), values).mappings()]
+
+    def _insert(self, table: str, **values: Any) -> str:  # noqa: ANN401  any column
+        target = _TABLES[table]
+        with self.engine.begin() as connection:
+            return str(connection.execute(insert(target).values(**values).returning(target.c.id)).scalar_one())
+
+
+def told_by_twilio(message: Message, now: datetime) -> TwilioMessage:
+    """
+    The message as the API tells it at that moment.
+    """
+    stage = message.stage(now)
+    return TwilioMessage(
+        sid=message.sid,
+        status=stage.status,
+        direction=message.direction,
+        to=message.to,
+        from_number=stage.sender,
+        body=message.body,
+        num_segments=str(stage.segments),
+        price=stage.price,
+        price_unit=message.price_unit,
+        error_code=stage.error_code,
+        messaging_service_sid=message.service,
+        date_sent=None if stage.date_sent is None else f"{stage.date_sent:%a, %d %b %Y %H:%M:%S} +0000",
+        date_created=f"{message.date_created:%a, %d %b %Y %H:%M:%S} +0000",
+    )
+
+
+@contextmanager
+def world(now: datetime, seed: int = 1, *, database_url: str | None = None) -> Iterator[World]:
+    """
+    An empty world, gone when the context ends.
+
+    Args:
+        now: When its story is told; also the simulator's clock.
+        seed: The same seed gives the same SIDs.
+        database_url: An empty database to use instead of an embedded server.
+
+    Raises:
+        SandboxError: The embedded server is not installed, or did not start.
+    """
+    if database_url is None:
+        with embedded_postgres() as cluster, world(now, seed, database_url=cluster.url()) as inside:
+            yield inside
+        return
+    account = TwilioAccount(clock=lambda: now, randomness=Random(seed), numbers=[SENDER])  # noqa: S311  reproducible
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
+    try:
+        _TABLES["messages"].metadata.create_all(engine)
+        with TwilioSimulator(account) as simulator:
+            yield World(account=account, simulator=simulator, engine=engine, url=database_url, now=now)
+    finally:
+        engine.dispose()
+
+
+def december_incident(scene: World) -> None:
+    """
+    The founding incident, four days after the faulty deployment.
+
+    Texts of the days before are recorded. Since then initiating a booking texts the customer and leaves the metadata
+    ``{}``: some of those bookings were confirmed and their text was never recorded, some still wait. Around it the
+    ordinary: a deferred text, one in flight, one that Twilio refused.
+    """
+    numbers = iter(f"+{_FIRST_CUSTOMER + n}" for n in range(1000))
+    _recorded_before(scene, numbers)
+    _confirmed_without_record(scene, numbers)
+    _waiting_with_empty_metadata(scene, numbers)
+    _ordinary(scene, numbers)
+
+
+def _recorded_before(scene: World, numbers: Iterator[str]) -> None:
+    for n in range(120):
+        phone, at = next(numbers), _second(scene.now - timedelta(days=4, hours=1, minutes=23 * n % 2800))
+        customer = scene.customer(phone, name=f"Customer {n}")
+        scene.record(scene.text(phone, at, f"Your booking {n} is confirmed."), customer)
+
+
+def _confirmed_without_record(scene: World, numbers: Iterator[str]) -> None:
+    for n in range(9):
+        phone, at = next(numbers), _second(scene.now - timedelta(days=3, hours=7 * n))
+        booking = scene.pending_booking(phone, created_at=at - timedelta(seconds=2), expires_at=at + timedelta(days=1))
+        scene.text(phone, at, f"Please confirm your booking: https://book.example/c/{n}")
+        scene.confirm(booking, scene.customer(phone, name=f"Guest {n}"))
+
+
+def _waiting_with_empty_metadata(scene: World, numbers: Iterator[str]) -> None:
+    for n in range(4):
+        phone, at = next(numbers), _second(scene.now - timedelta(hours=2 + 3 * n))
+        scene.pending_booking(phone, created_at=at - timedelta(seconds=2), expires_at=at + timedelta(days=1))
+        scene.text(phone, at, f"Please confirm your booking: https://book.example/w/{n}")
+
+
+def _ordinary(scene: World, numbers: Iterator[str]) -> None:
+    hour_ago, now = _second(scene.now - timedelta(hours=1)), _second(scene.now)
+    deferred = next(numbers)
+    booking = scene.pending_booking(deferred, created_at=hour_ago - timedelta(seconds=2))
+    scene.defer(scene.text(deferred, hour_ago, "Please confirm your booking: https://book.example/d"), booking)
+    young = next(numbers)
+    scene.pending_booking(young, created_at=now - timedelta(seconds=62))
+    scene.text(young, now - timedelta(minutes=1), status="sent", price=None)
+    scene.text(next(numbers), hour_ago, status="failed", error_code=21211, price=None, date_sent=None)
+
+
+def _second(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(microsecond=0)

@@ -1,0 +1,353 @@
+"""
+Settings: what the environment and ``booking-doctor.toml`` say, checked and named.
+
+This module knows what the variables mean; reading files is `booking_doctor.adapters.environment_files`. A value that is
+secret is a `Secret` from the moment it is read, and an error names the variable and never its value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from booking_doctor.errors import SettingsError
+
+DATABASE_VARIABLES: Final = ("DATABASE_URL", "SUPABASE_DB_URL", "POSTGRES_URL")
+TWILIO_API: Final = "https://api.twilio.com"
+
+COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "customers": ("id", "name", "email", "phone", "created_at"),
+    "events": ("id", "title", "starts_at", "capacity"),
+    "pending_bookings": (
+        *("id", "token", "event_id", "customer_name", "customer_email", "customer_phone", "status", "customer_id"),
+        *("metadata", "expires_at", "confirmed_at", "created_at", "updated_at"),
+    ),
+    "bookings": ("id", "event_id", "customer_id", "pending_booking_id", "status", "created_at"),
+    "messages": (
+        *("id", "customer_id", "direction", "message_sid", "twilio_message_sid", "body", "status", "twilio_status"),
+        *("from_number", "to_number", "message_type", "segments", "cost_usd", "created_at", "read_at"),
+    ),
+    "jobs": ("id", "type", "payload", "run_at", "status", "attempts", "last_error", "created_at", "finished_at"),
+    "audit_logs": ("id", "action", "entity_type", "entity_id", "details", "created_at"),
+    "webhook_logs": ("id", "source", "event_type", "payload", "status", "error", "created_at"),
+}
+"""
+The application's tables and columns by the doctor's own names; `Names` says what an installation calls them.
+"""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """
+    A value that no output, log or exception may show.
+    """
+
+    value: str
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """
+    What this installation calls the application's tables and columns.
+
+    Attributes:
+        schema: The tables' schema; None leaves it to the role's search path.
+        tables: Table names by the doctor's name, where they differ.
+        columns: Column names by the doctor's table and column, where they differ.
+    """
+
+    schema: str | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def table(self, table: str) -> str:
+        """
+        What *table* is called here.
+        """
+        return self.tables.get(table, table)
+
+    def column(self, table: str, column: str) -> str:
+        """
+        What *column* of *table* is called here.
+        """
+        return self.columns.get((table, column), column)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """
+    Where the application's database is.
+
+    Attributes:
+        variable: The environment variable that says so.
+        parameters: What libpq understands of the URL's query; other drivers' parameters are left out.
+        rivals: Other variables that name another database; a write is refused while there are any.
+    """
+
+    variable: str
+    user: str | None
+    password: Secret | None
+    host: str | None
+    port: int | None
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    schema: str | None = None
+    rivals: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """
+        Host and port, for people; never the password.
+        """
+        host = self.host or self.parameters.get("host") or "local socket"
+        return f"{host}:{self.port or 5432}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwilioSettings:
+    """
+    Which Twilio account, and how to get in.
+
+    Attributes:
+        username: The account SID, or the API key's SID.
+        senders: Phone numbers and messaging service SIDs whose messages are the application's.
+    """
+
+    account_sid: str
+    username: str
+    password: Secret
+    senders: frozenset[str]
+    base_url: str = TWILIO_API
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """
+    What ``booking-doctor.toml`` says.
+
+    Attributes:
+        region: Country whose national phone format is assumed without a ``+``; ISO 3166.
+        retention: How long Twilio shows a message (Twilio: "Message Retention"; an account can set 7 to 400 days).
+    """
+
+    names: Names = Names()
+    region: str = "US"
+    retention: timedelta = timedelta(days=400)
+
+
+def database_settings(variables: Mapping[str, str]) -> DatabaseSettings:
+    """
+    The database that the first of `DATABASE_VARIABLES` names.
+
+    Raises:
+        SettingsError: None is set, or it is no PostgreSQL URL.
+    """
+    named = {name: _database_url(name, variables[name]) for name in DATABASE_VARIABLES if variables.get(name)}
+    if not named:
+        message = f"no database is set: {DATABASE_VARIABLES[0]} is missing"
+        raise SettingsError(
+            message, hint="set it to postgresql://user:password@host:port/database, or name a file with --env-file"
+        )
+    chosen, *others = named.values()
+    place = (chosen.host, chosen.port or 5432, chosen.name)
+    rivals = tuple(other.variable for other in others if (other.host, other.port or 5432, other.name) != place)
+    return DatabaseSettings(
+        variable=chosen.variable,
+        user=chosen.user,
+        password=chosen.password,
+        host=chosen.host,
+        port=chosen.port,
+        name=chosen.name,
+        parameters=chosen.parameters,
+        schema=chosen.schema,
+        rivals=rivals,
+    )
+
+
+_LIBPQ_PARAMETERS: Final = frozenset(
+    {
+        *("host", "hostaddr", "port", "application_name", "channel_binding", "client_encoding", "connect_timeout"),
+        *("gssencmode", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname"),
+        *("load_balance_hosts", "options", "passfile", "require_auth", "service", "sslcert", "sslcrl", "sslkey"),
+        *("sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "sslsni", "target_session_attrs"),
+        "tcp_user_timeout",
+    }
+)
+
+
+def _database_url(variable: str, url: str) -> DatabaseSettings:
+    malformed = SettingsError(
+        f"{variable} is no PostgreSQL URL",
+        hint="write postgresql://user:password@host:port/database, with @ : / # and % in the password percent-encoded",
+    )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    except ValueError:
+        raise malformed from None
+    name = unquote(parts.path.removeprefix("/"))
+    login, _, host = parts.netloc.rpartition("@")
+    well_formed = parts.scheme in {"postgres", "postgresql", "postgresql+psycopg"} and name and "/" not in name
+    # NOTE: a password with a raw @, # or / shifts the parts; passing them on would show pieces of it in errors.
+    if not well_formed or "@" in login or parts.fragment or re.search(r"[\s\x00-\x1f]", url):
+        raise malformed
+    return DatabaseSettings(
+        variable=variable,
+        user=unquote(parts.username) if parts.username else None,
+        password=Secret(unquote(parts.password)) if parts.password else None,
+        host=parts.hostname if host else None,
+        port=port,
+        name=name,
+        parameters={key: value for key, value in query.items() if key in _LIBPQ_PARAMETERS},
+        schema=query.get("schema") or None,
+    )
+
+
+_ACCOUNT_SID: Final = re.compile(r"AC[0-9a-fA-F]{32}")
+_KEY_SID: Final = re.compile(r"SK[0-9a-fA-F]{32}")
+_SERVICE_SID: Final = re.compile(r"MG[0-9a-fA-F]{32}")
+_SENDER: Final = re.compile(r"\+[1-9]\d{6,14}|[1-9]\d{2,7}|(?=.*[A-Za-z])[A-Za-z0-9 &+_-]{1,11}")
+
+
+def twilio_settings(variables: Mapping[str, str], *, senders_needed: bool = True) -> TwilioSettings:
+    """
+    The Twilio account and its credential: an API key where one is complete, else the auth token.
+
+    Args:
+        senders_needed: Whether a sender must be set; ``--all-senders`` does without.
+
+    Raises:
+        SettingsError: A variable is missing or malformed.
+    """
+    account_sid = _shaped(variables, "TWILIO_ACCOUNT_SID", _ACCOUNT_SID, "AC and 32 hexadecimal digits")
+    key, secret = variables.get("TWILIO_API_KEY"), variables.get("TWILIO_API_SECRET")
+    if key and secret:
+        username = _shaped(variables, "TWILIO_API_KEY", _KEY_SID, "SK and 32 hexadecimal digits")
+        password = _printable(variables, "TWILIO_API_SECRET")
+    else:
+        username, password = account_sid, _printable(variables, "TWILIO_AUTH_TOKEN")
+    return TwilioSettings(
+        account_sid=account_sid,
+        username=username,
+        password=Secret(password),
+        senders=_senders(variables, needed=senders_needed),
+        base_url=_base_url(variables.get("TWILIO_API_BASE_URL") or TWILIO_API),
+    )
+
+
+def _required(variables: Mapping[str, str], name: str) -> str:
+    value = variables.get(name)
+    if not value:
+        message = f"{name} is missing"
+        raise SettingsError(message, hint=f"set {name} in the environment, in .env, or in a file named with --env-file")
+    return value
+
+
+def _shaped(variables: Mapping[str, str], name: str, shape: re.Pattern[str], described: str) -> str:
+    value = _required(variables, name)
+    if not shape.fullmatch(value):
+        message = f"{name} is malformed: it must be {described}"
+        raise SettingsError(message, hint="copy it again from the Twilio Console, without blanks or quotes around it")
+    return value
+
+
+def _printable(variables: Mapping[str, str], name: str) -> str:
+    value = _required(variables, name)
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        message = f"{name} is malformed: it holds blanks or characters that no such secret has"
+        raise SettingsError(message, hint="copy it again from the Twilio Console, without blanks or quotes around it")
+    return value
+
+
+def _senders(variables: Mapping[str, str], *, needed: bool) -> frozenset[str]:
+    shapes = {
+        "TWILIO_PHONE_NUMBER": (_SENDER, "a number such as +15551234567, a short code or a sender name"),
+        "TWILIO_MESSAGING_SERVICE_SID": (_SERVICE_SID, "MG and 32 hexadecimal digits"),
+    }
+    senders = {_shaped(variables, name, *shape) for name, shape in shapes.items() if variables.get(name)}
+    if needed and not senders:
+        message = "no sender is set: TWILIO_PHONE_NUMBER is missing"
+        raise SettingsError(
+            message, hint="set it or TWILIO_MESSAGING_SERVICE_SID, or compare the whole account with --all-senders"
+        )
+    return frozenset(senders)
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        message = "TWILIO_API_BASE_URL is malformed"
+        raise SettingsError(message, hint="write http(s)://host[:port], or leave it out for Twilio itself")
+    return url.rstrip("/")
+
+
+def preferences(document: Mapping[str, Any], source: str, schema: str | None = None) -> Preferences:
+    """
+    Read the parsed content of ``booking-doctor.toml``.
+
+    Args:
+        source: The file's name, for errors.
+        schema: The tables' schema where the document names none.
+
+    Raises:
+        SettingsError: A key is unknown or a value cannot be meant.
+    """
+    unknown = sorted(set(document) - {"default_region", "retention_days", "schema", "tables"})
+    if unknown:
+        message = f"{source} has an unknown key: {unknown[0]}"
+        raise SettingsError(message, hint="known are default_region, retention_days, schema and tables")
+    region = document.get("default_region", "US")
+    if not isinstance(region, str) or not re.fullmatch("[A-Z]{2}", region):
+        message = f"{source}: default_region must be a country code of two capital letters, such as US"
+        raise SettingsError(message)
+    days = document.get("retention_days", 400)
+    if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 400:
+        message = f"{source}: retention_days must be a whole number from 1 to 400"
+        raise SettingsError(message)
+    schema = document.get("schema", schema)
+    return Preferences(
+        names=_names(document.get("tables", {}), schema, source), region=region, retention=timedelta(days=days)
+    )
+
+
+def _names(tables: Any, schema: str | None, source: str) -> Names:  # noqa: ANN401  whatever the file holds
+    example = 'write [tables.messages] with name = "…" and columns = { message_sid = "…" }'
+    table_names: dict[str, str] = {}
+    column_names: dict[tuple[str, str], str] = {}
+    for table, entry in tables.items() if isinstance(tables, Mapping) else [("", None)]:
+        if table not in COLUMNS or not isinstance(entry, Mapping) or set(entry) - {"name", "columns"}:
+            message = f"{source}: tables.{table} is no table the doctor knows, or is not written as one"
+            raise SettingsError(message, hint=example)
+        table_names[table] = entry.get("name", table)
+        for column, name in entry.get("columns", {}).items():
+            if column not in COLUMNS[table]:
+                message = f"{source}: tables.{table}.columns.{column} is no column the doctor knows"
+                raise SettingsError(message, hint=f"known are {', '.join(COLUMNS[table])}")
+            column_names[table, column] = name
+    named: list[object] = [*table_names.values(), *column_names.values(), *([] if schema is None else [schema])]
+    if any(not isinstance(name, str) or not name or "\0" in name for name in named):
+        message = f"{source}: every name must be a text that is not empty"
+        raise SettingsError(message, hint=example)
+    return Names(schema=schema, tables=table_names, columns=column_names)
+
+
+def quoted_url(settings: DatabaseSettings) -> str:
+    """
+    The URL without its password, for people to recognise.
+    """
+    user = quote(settings.user or "", safe="")
+    return f"postgresql://{user}@{settings.address}/{quote(settings.name, safe='')}"

@@ -1,0 +1,108 @@
+"""
+Progress is for the person at the terminal, and for nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from booking_doctor.cli.app import Invocation
+from booking_doctor.cli.progress import progress_for
+from booking_doctor.findings import Progress
+
+
+def work(progress: Progress) -> None:
+    """
+    A log of four days, read by several threads, and a few steps.
+    """
+    progress.days(4)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(progress.page, [1000] * 200))
+    progress.waiting(0.2, "too short to mention")
+    progress.waiting(12.2, "Twilio asks to slow down \x1b[31m[bold]")
+    for _ in range(4):
+        progress.day_done()
+    progress.written(3, 10)
+    progress.written(10, 10)
+
+
+def test_without_a_terminal_only_pauses_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    One plain line for each that is worth it.
+    """
+    with progress_for(Invocation()) as progress:
+        work(progress)
+
+    assert capsys.readouterr() == ("", "waiting 12 s: Twilio asks to slow down \\x1b[31m[bold]\n")
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Nothing, on either stream.
+    """
+    with progress_for(Invocation(quiet=True), Console(file=StringIO(), force_terminal=True)) as progress:
+        work(progress)
+
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("width", "shown"), [(60, "200,000 messages"), (100, "200,000 messages, 200 pages, ")])
+def test_on_a_terminal_bars_are_drawn_and_taken_away(
+    width: int, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Every page is counted whichever thread read it; stdout stays clean, and the last thing drawn is erased.
+    """
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=width, color_system=None, _environ={})
+
+    with progress_for(Invocation(), console) as progress:
+        work(progress)
+        drawn = rendered(progress, console)
+
+    assert capsys.readouterr() == ("", "")
+    assert f"4/4 days, {shown}" in drawn
+    assert "10 of 10 steps" in drawn
+    assert screen.getvalue().endswith("\x1b[2K")
+
+
+def test_a_pause_is_shown_until_work_goes_on() -> None:
+    """
+    With its reason, as text.
+    """
+    console = Console(file=StringIO(), force_terminal=True, width=100, color_system=None, _environ={})
+
+    with progress_for(Invocation(), console) as progress:
+        progress.waiting(30, "\x07[red]busy")
+        assert "waiting 30 s: \\x07[red]busy" in rendered(progress, console)
+        progress.page(5)
+        assert "5 messages" in rendered(progress, console)
+        assert "waiting" not in rendered(progress, console)
+
+
+def test_a_second_reading_starts_from_nothing() -> None:
+    """
+    After an apply the log is read again to verify it.
+    """
+    console = Console(file=StringIO(), force_terminal=True, width=100, color_system=None, _environ={})
+
+    with progress_for(Invocation(), console) as progress:
+        work(progress)
+        progress.days(7)
+        progress.page(1)
+        assert "0/7 days, 1 messages" in rendered(progress, console)
+
+
+def rendered(progress: Progress, console: Console) -> str:
+    """
+    The bars as they stand.
+    """
+    drawing: Callable[[], object] = progress._drawing.get_renderable  # type: ignore[attr-defined]
+    with console.capture() as capture:
+        console.print(drawing())
+    return capture.get()
