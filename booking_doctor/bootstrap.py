@@ -7,12 +7,15 @@ caller got wrong, or may not do, is a `DoctorError`.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 
 from booking_doctor import __version__
+from booking_doctor.adapters.environment_files import read_preferences, read_variables
 from booking_doctor.adapters.ledger import DatabaseLedger
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.records import DatabaseRecords
@@ -58,7 +61,7 @@ from booking_doctor.repair.executor import (
 from booking_doctor.repair.plan import Plan, Shape, Target, plan_steps, still_matches
 from booking_doctor.repair.showing import left_views, plan_view, trigger_notes, undo_view
 from booking_doctor.repair.steps import Left, Step, StepKind
-from booking_doctor.settings import COLUMNS, Preferences, database_settings, twilio_settings
+from booking_doctor.settings import COLUMNS, Preferences, database_settings, preferences, twilio_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,34 @@ class Planned:
     refusal: str | None
 
 
+def open_doctor(
+    directory: Path,
+    env_files: Sequence[Path],
+    config: Path | None,
+    process: Mapping[str, str],
+    progress: Progress,
+) -> Doctor:
+    """
+    The doctor for the settings that are found there.
+
+    Args:
+        directory: Where ``.env`` and ``booking-doctor.toml`` are looked for.
+        env_files, config: Files named by the caller.
+        process: The process environment.
+
+    Raises:
+        UsageError: A named file cannot be read.
+        SettingsError: The settings file says what cannot be meant.
+    """
+    return Doctor(
+        read_variables(directory, env_files, process),
+        preferences(*read_preferences(directory, config)),
+        clock=lambda: datetime.now(UTC),
+        run_id=lambda moment: f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        progress=progress,
+    )
+
+
 class Doctor:
     """
     The verbs, on one database and one Twilio account.
@@ -152,6 +183,19 @@ class Doctor:
     @cached_property
     def _ledger(self) -> DatabaseLedger:
         return DatabaseLedger(self._database)
+
+    @property
+    def retention(self) -> timedelta:
+        """
+        How long Twilio shows a message.
+        """
+        return self._preferences.retention
+
+    def now(self) -> datetime:
+        """
+        The present, by the doctor's clock.
+        """
+        return self._started_at
 
     def close(self) -> None:
         """

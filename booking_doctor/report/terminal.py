@@ -133,7 +133,7 @@ def render(report: Report, canvas: Canvas) -> str:
     _head(page, report)
     if incomplete:
         _skipped(page, report.skipped, "bold red")
-    _counts(page, report.summary)
+    _counts(page, report.summary, "Counts of what was looked at" if incomplete else "Counts")
     _findings(page, report.findings)
     _plan(page, report)
     _run(page, report)
@@ -217,7 +217,7 @@ class _Page:
         """
         Words kept as they are, and a remark that gives way beside them.
         """
-        kept = Text(visible(left), style)
+        kept = Text().append(visible(left), style or None)
         column = cell_len(kept.plain)
         lines = Text(visible(right), "dim", overflow="ignore").wrap(self._console, max(self.width - column, 1))
         for number, line in enumerate(lines or [Text()]):
@@ -272,10 +272,10 @@ def _skipped(page: _Page, skipped: Sequence[Skipped], style: str) -> None:
         page.prose((skip.reason, ""), indent=4)
 
 
-def _counts(page: _Page, summary: Mapping[str, int]) -> None:
+def _counts(page: _Page, summary: Mapping[str, int], heading: str) -> None:
     if not summary:
         return
-    page.section(("Counts", "bold"))
+    page.section((heading, "bold"))
     labels = {name: _LABELS.get(name, (_words(name), "")) for name in sorted(summary, key=_place)}
     column = max(len(label) for label, _ in labels.values())
     digits = max(len(f"{number:,}") for number in summary.values())

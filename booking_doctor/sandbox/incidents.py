@@ -19,8 +19,9 @@ from booking_doctor.adapters.tables import application_tables
 from booking_doctor.core.agreement import direction_of
 from booking_doctor.core.model import DeferredSms, TwilioMessage
 from booking_doctor.sandbox.database import embedded_postgres
-from booking_doctor.sandbox.twilio import Message, TwilioAccount
+from booking_doctor.sandbox.twilio import TwilioAccount
 from booking_doctor.sandbox.twilio_http import TwilioSimulator
+from booking_doctor.sandbox.twilio_log import Message
 from booking_doctor.settings import Names
 
 SENDER: Final = "+15550100200"

@@ -339,8 +339,12 @@ def logs_closed_again() -> Iterator[None]:
     """
     Loggers outlive a test.
     """
+    everyone, ours = logging.getLogger(), logging.getLogger("booking_doctor")
+    handlers, level = everyone.handlers, everyone.level
     yield
-    CliRunner().invoke(app, ["no-such-command"])
+    everyone.handlers = handlers
+    everyone.setLevel(level)
+    ours.setLevel(logging.NOTSET)
 
 
 @pytest.mark.parametrize(

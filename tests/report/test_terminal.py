@@ -94,7 +94,7 @@ def test_an_incomplete_report_cannot_be_missed(samples: Mapping[str, Report]) ->
 
     assert lines[0].startswith("INCOMPLETE: ")
     assert lines[-1].startswith("INCOMPLETE: ")
-    assert lines.index("Not looked at") < lines.index("Counts")
+    assert lines.index("Not looked at") < lines.index("Counts of what was looked at")
     assert lines.index("  twilio-log (unreachable)") < lines.index("  deployment (not configured)")
 
 

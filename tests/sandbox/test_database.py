@@ -102,6 +102,9 @@ def _child(temporary: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
 
 def kill_group(leader: subprocess.Popen[str], number: signal.Signals) -> None:
+    """
+    Send a signal to a process and all it has forked.
+    """
     try:
         os.killpg(leader.pid, number)
     except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
@@ -109,11 +112,17 @@ def kill_group(leader: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 def first_line(child: subprocess.Popen[str]) -> str:
+    """
+    Wait for the first line a child prints.
+    """
     assert child.stdout is not None
     return child.stdout.readline().rstrip("\n")
 
 
 def answer(cluster: Cluster, query: str) -> object:
+    """
+    Ask one question on a connection of its own.
+    """
     with psycopg.connect(cluster.url()) as connection:
         row = connection.execute(query.encode()).fetchone()
     assert row is not None
@@ -121,10 +130,16 @@ def answer(cluster: Cluster, query: str) -> object:
 
 
 def postmaster(directory: Path) -> int:
+    """
+    Read the server's process id, which is in the first line of its lock file.
+    """
     return int((directory / "data/postmaster.pid").read_text().splitlines()[0])
 
 
 def is_alive(pid: int) -> bool:
+    """
+    Say whether there is a process of this id.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -133,6 +148,9 @@ def is_alive(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
+    """
+    Give a condition time to come true.
+    """
     deadline = time.monotonic() + DEADLINE_S
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -140,15 +158,24 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def permissions_above(*places: Path) -> dict[Path, tuple[int, int, int]]:
+    """
+    Note mode and owners of files and of every directory above them.
+    """
     above = {parent for place in places for parent in (place, *place.parents)}
     return {path: (facts.st_mode, facts.st_uid, facts.st_gid) for path in above for facts in [path.stat()]}
 
 
 def the_wheel() -> Path:
-    return database._wheel()  # noqa: SLF001  the place must be the one that is used
+    """
+    Find the package the programs are taken from.
+    """
+    return database._wheel()
 
 
 def python_path() -> str:
+    """
+    Say where another interpreter finds this package and the wheel.
+    """
     return os.pathsep.join([str(REPOSITORY), str(the_wheel().parent)])
 
 
@@ -317,7 +344,7 @@ def test_taken_port(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     When somebody else takes the port in the meantime, the server starts on another one.
     """
-    free = database._free_port()  # noqa: SLF001
+    free = database._free_port()
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         ports = iter([somebody.getsockname()[1], free])
         monkeypatch.setattr(database, "_free_port", lambda: next(ports))
@@ -390,6 +417,9 @@ def python_for_nobody() -> str:
 
 
 def as_nobody(python: str, code: str) -> subprocess.CompletedProcess[str]:
+    """
+    Run Python code as the user nobody, outside of any directory of ours.
+    """
     return subprocess.run(
         [python, "-B", "-c", code],
         user="nobody",

@@ -32,7 +32,7 @@ from twilio.rest import Client
 from booking_doctor.sandbox.twilio import Credential, TwilioAccount
 from booking_doctor.sandbox.twilio_faults import Fault, Faults, On
 from booking_doctor.sandbox.twilio_http import TwilioSimulator
-from booking_doctor.sandbox.twilio_log import STAYS_SENT, Outcome, Query
+from booking_doctor.sandbox.twilio_log import STAYS_SENT, Delays, Outcome, Query
 from booking_doctor.sandbox.twilio_rules import Attempt, Refused
 
 CLINIC, SECOND_LINE, LANDLINE = "+15550001111", "+15550002222", "+15550003333"
@@ -52,20 +52,33 @@ class Clock:
         self.now = NOON
 
     def __call__(self) -> datetime:
+        """
+        The present.
+        """
         return self.now
 
     def advance(self, **delta: float) -> None:
+        """
+        Let time pass; `timedelta` says how much can be said.
+        """
         self.now += timedelta(**delta)
 
 
 @dataclass
 class Answer:
+    """
+    What came back.
+    """
+
     status: int
     headers: Any
     data: bytes
 
     @property
     def json(self) -> Any:
+        """
+        The document in it.
+        """
         return json.loads(self.data)
 
 
@@ -82,6 +95,9 @@ class Raw:
     pool: urllib3.PoolManager
 
     def __call__(self, method: str, uri: str, *, form: dict[str, str] | None = None, timeout: float = 5) -> Answer:
+        """
+        Ask once, for a path as pages give them.
+        """
         headers = urllib3.make_headers(basic_auth=f"{self.user}:{self.secret}")
         body = None
         if form is not None:
@@ -93,17 +109,29 @@ class Raw:
         return Answer(answer.status, answer.headers, answer.data)
 
     def path(self, resource: str = "/Messages", **query: str) -> str:
+        """
+        The path of a resource of the account.
+        """
         return f"/2010-04-01/Accounts/{self.account_sid}{resource}.json" + (f"?{urlencode(query)}" if query else "")
 
     def messages(self, filters: dict[str, str] | None = None, **paging: int | str) -> Answer:
+        """
+        Ask for a page of the log.
+        """
         query = {**(filters or {}), **{name: str(value) for name, value in paging.items()}}
         return self("GET", self.path(**query))
 
-    def send(self, *, timeout: float = 5, **form: str) -> Answer:
-        fields = {"To": ANNA, "From": CLINIC, "Body": "Hello", **form}
+    def send(self, change: dict[str, str] | None = None, *, timeout: float = 5) -> Answer:
+        """
+        Create a message, changed from an ordinary one; what is empty is not sent along.
+        """
+        fields = {"To": ANNA, "From": CLINIC, "Body": "Hello", **(change or {})}
         return self("POST", self.path(), form={name: value for name, value in fields.items() if value}, timeout=timeout)
 
     def walk(self, filters: dict[str, str] | None = None, **paging: int | str) -> Iterator[Any]:
+        """
+        Follow a list to its end, page by page.
+        """
         page = self.messages(filters, **paging).json
         yield page
         while page["next_page_uri"]:
@@ -171,7 +199,17 @@ def _client(simulator: TwilioSimulator, sdk: Callable[..., Client]) -> Client:
 
 
 def sids(page: Any) -> list[str]:
+    """
+    The messages of a page.
+    """
     return [record["sid"] for record in page["messages"]]
+
+
+def told(thing: Any, names: str) -> tuple[Any, ...]:
+    """
+    Some fields of a record, or of what the SDK makes of one.
+    """
+    return tuple(thing[name] if isinstance(thing, dict) else getattr(thing, name) for name in names.split())
 
 
 def plant_series(account: TwilioAccount, number: int, *, every: timedelta = timedelta(minutes=1)) -> list[str]:
@@ -194,13 +232,13 @@ def test_wrong_credentials(raw: Raw, secret: str) -> None:
     """
     answer = replace(raw, secret=secret).messages()
 
-    assert 401 == answer.status
-    assert {
+    assert answer.status == 401
+    assert answer.json == {
         "code": 20003,
         "message": "Authenticate",
         "more_info": "https://www.twilio.com/docs/errors/20003",
         "status": 401,
-    } == answer.json
+    }
 
 
 @pytest.mark.parametrize("header", [None, "Bearer abc", "Basic not-base-64"])
@@ -211,7 +249,7 @@ def test_no_credentials(simulator: TwilioSimulator, raw: Raw, header: str | None
     headers = {"Authorization": header} if header else {}
     answer = raw.pool.request("GET", simulator.base_url + raw.path(), headers=headers, retries=False)
 
-    assert (401, 20003) == (answer.status, answer.json()["code"])
+    assert (answer.status, answer.json()["code"]) == (401, 20003)
 
 
 def test_wrong_credentials_through_the_sdk(sdk: Callable[..., Client], account: TwilioAccount) -> None:
@@ -225,7 +263,7 @@ def test_wrong_credentials_through_the_sdk(sdk: Callable[..., Client], account: 
     with pytest.raises(TwilioException, match="Unable to fetch page") as listed:
         client.messages.list(limit=1)
 
-    assert (401, 20003) == (fetched.value.status, fetched.value.code)
+    assert (fetched.value.status, fetched.value.code) == (401, 20003)
     assert not isinstance(listed.value, TwilioRestException)
 
 
@@ -238,8 +276,8 @@ def test_api_key(sdk: Callable[..., Client], account: TwilioAccount) -> None:
     with pytest.raises(TwilioRestException) as refused:
         client.api.accounts(account.account_sid).fetch()
 
-    assert (401, 20003) == (refused.value.status, refused.value.code)
-    assert [] == client.messages.list(limit=1)
+    assert (refused.value.status, refused.value.code) == (401, 20003)
+    assert client.messages.list(limit=1) == []
 
 
 @pytest.mark.parametrize("resource", ["", "/Messages", "/Balance", "/IncomingPhoneNumbers", "/Messages/SM1"])
@@ -249,7 +287,7 @@ def test_test_credentials_may_not_read(raw: Raw, resource: str) -> None:
     """
     answer = replace(raw, user=TEST.sid, secret=TEST.secret, account_sid=TEST.sid)("GET", raw.path(resource))
 
-    assert (403, 20008) == (answer.status, answer.json["code"])
+    assert (answer.status, answer.json["code"]) == (403, 20008)
 
 
 def test_test_credentials_send_nothing(sdk: Callable[..., Client], account: TwilioAccount) -> None:
@@ -258,8 +296,8 @@ def test_test_credentials_send_nothing(sdk: Callable[..., Client], account: Twil
     """
     message = sdk(TEST.sid, TEST.secret).messages.create(to=ANNA, from_="+15005550006", body="Hello")
 
-    assert ("queued", TEST.sid) == (message.status, message.account_sid)
-    assert 0 == len(account)
+    assert told(message, "status account_sid") == ("queued", TEST.sid)
+    assert len(account) == 0
 
 
 @pytest.mark.parametrize(
@@ -276,7 +314,17 @@ def test_test_credentials_know_magic_senders_only(
         sdk(TEST.sid, TEST.secret).messages.create(to=ANNA, from_=sender, body="Hello")
 
     assert code == refused.value.code
-    assert 0 == len(account)
+    assert len(account) == 0
+
+
+def test_test_credentials_are_not_for_the_account(raw: Raw, account: TwilioAccount) -> None:
+    """
+    With test credentials nothing can be sent in the name of the real account.
+    """
+    answer = replace(raw, user=TEST.sid, secret=TEST.secret).send({"From": "+15005550006"})
+
+    assert (answer.status, answer.json["code"]) == (403, 20008)
+    assert len(account) == 0
 
 
 def test_test_credentials_have_no_services(sdk: Callable[..., Client]) -> None:
@@ -286,7 +334,7 @@ def test_test_credentials_have_no_services(sdk: Callable[..., Client]) -> None:
     with pytest.raises(TwilioRestException) as refused:
         sdk(TEST.sid, TEST.secret).messages.create(to=ANNA, messaging_service_sid=SERVICE, body="Hello")
 
-    assert 21701 == refused.value.code
+    assert refused.value.code == 21701
 
 
 def test_secrets_are_in_no_log(raw: Raw, simulator: TwilioSimulator, account: TwilioAccount) -> None:
@@ -308,7 +356,7 @@ def test_account(client: Client, raw: Raw, account: TwilioAccount) -> None:
     """
     fetched = client.api.accounts(account.account_sid).fetch()
 
-    assert ("active", "Full", account.account_sid) == (fetched.status, fetched.type, fetched.owner_account_sid)
+    assert told(fetched, "status type owner_account_sid") == ("active", "Full", account.account_sid)
     assert account.auth_token == raw("GET", raw.path("")).json["auth_token"]
 
 
@@ -318,7 +366,7 @@ def test_balance(client: Client) -> None:
     """
     balance = client.balance.fetch()
 
-    assert ("20.00", "USD") == (balance.balance, balance.currency)
+    assert told(balance, "balance currency") == ("20.00", "USD")
 
 
 def test_owned_number(client: Client) -> None:
@@ -327,8 +375,8 @@ def test_owned_number(client: Client) -> None:
     """
     (number,) = client.incoming_phone_numbers.list(phone_number=CLINIC, limit=1)
 
-    assert CLINIC == number.phone_number
-    assert {"fax": False, "mms": True, "sms": True, "voice": True} == number.capabilities
+    assert number.phone_number == CLINIC
+    assert number.capabilities == {"fax": False, "mms": True, "sms": True, "voice": True}
 
 
 def test_number_without_sms(client: Client) -> None:
@@ -344,7 +392,7 @@ def test_number_of_someone_else(client: Client) -> None:
     """
     A number that is not owned is not found.
     """
-    assert [] == client.incoming_phone_numbers.list(phone_number=ANNA)
+    assert client.incoming_phone_numbers.list(phone_number=ANNA) == []
 
 
 def test_numbers_are_paged(client: Client, raw: Raw) -> None:
@@ -354,8 +402,8 @@ def test_numbers_are_paged(client: Client, raw: Raw) -> None:
     numbers = client.incoming_phone_numbers.list(page_size=1)
     lost = raw("GET", raw.path("/IncomingPhoneNumbers", Page="1", PageToken="PAnowhere"))
 
-    assert [CLINIC, SECOND_LINE, LANDLINE] == [number.phone_number for number in numbers]
-    assert (400, 20001) == (lost.status, lost.json["code"])
+    assert [number.phone_number for number in numbers] == [CLINIC, SECOND_LINE, LANDLINE]
+    assert (lost.status, lost.json["code"]) == (400, 20001)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +415,7 @@ def test_unknown_path(raw: Raw, path: str) -> None:
     """
     answer = raw("GET", path.format(sid=raw.account_sid))
 
-    assert (404, 20404) == (answer.status, answer.json["code"])
+    assert (answer.status, answer.json["code"]) == (404, 20404)
 
 
 @pytest.mark.parametrize("owner", ["", "AC" + "0" * 32])
@@ -377,7 +425,7 @@ def test_another_account(raw: Raw, owner: str) -> None:
     """
     answer = replace(raw, account_sid=owner).messages()
 
-    assert (404, 20404) == (answer.status, answer.json["code"])
+    assert (answer.status, answer.json["code"]) == (404, 20404)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +437,7 @@ def test_wrong_method(raw: Raw, method: str, resource: str) -> None:
     """
     answer = raw(method, raw.path(resource))
 
-    assert (405, 20004) == (answer.status, answer.json["code"])
+    assert (answer.status, answer.json["code"]) == (405, 20004)
 
 
 # --- sending -----------------------------------------------------------------------------------------------------
@@ -399,11 +447,11 @@ def test_create_with_a_number(raw: Raw, account: TwilioAccount) -> None:
     """
     With a plain From the answer is queued, counts its segments, and knows neither sending date nor price.
     """
-    answer = raw.send(Body="a" * 161)
+    answer = raw.send({"Body": "a" * 161})
     sid = answer.json["sid"]
     uri = f"/2010-04-01/Accounts/{account.account_sid}/Messages/{sid}"
 
-    assert 201 == answer.status
+    assert answer.status == 201
     assert re.fullmatch(r"SM[0-9a-f]{32}", sid)
     assert {
         "account_sid": account.account_sid,
@@ -435,12 +483,7 @@ def test_create_with_a_service(client: Client) -> None:
     """
     message = client.messages.create(to=ANNA, messaging_service_sid=SERVICE, body="Hello")
 
-    assert ("accepted", None, "0", SERVICE) == (
-        message.status,
-        message.from_,
-        message.num_segments,
-        message.messaging_service_sid,
-    )
+    assert told(message, "status from_ num_segments messaging_service_sid") == ("accepted", None, "0", SERVICE)
 
 
 def test_create_with_a_service_and_a_number(client: Client) -> None:
@@ -449,7 +492,7 @@ def test_create_with_a_service_and_a_number(client: Client) -> None:
     """
     message = client.messages.create(to=ANNA, messaging_service_sid=SERVICE, from_=CLINIC, body="Hello")
 
-    assert ("queued", CLINIC, "1") == (message.status, message.from_, message.num_segments)
+    assert told(message, "status from_ num_segments") == ("queued", CLINIC, "1")
 
 
 def test_create_with_media(client: Client) -> None:
@@ -458,7 +501,7 @@ def test_create_with_media(client: Client) -> None:
     """
     message = client.messages.create(to=ANNA, from_=CLINIC, media_url=["https://a.example/1", "https://a.example/2"])
 
-    assert ("MM", "2", "") == (message.sid[:2], message.num_media, message.body)
+    assert (message.sid[:2], message.num_media, message.body) == ("MM", "2", "")
 
 
 def test_create_on_a_trial_account(client: Client, account: TwilioAccount) -> None:
@@ -469,8 +512,8 @@ def test_create_on_a_trial_account(client: Client, account: TwilioAccount) -> No
 
     message = client.messages.create(to=ANNA, from_=CLINIC, body="Hello")
 
-    assert "Sent from your Twilio trial account - Hello" == message.body
-    assert "Trial" == client.api.accounts(account.account_sid).fetch().type
+    assert message.body == "Sent from your Twilio trial account - Hello"
+    assert client.api.accounts(account.account_sid).fetch().type == "Trial"
 
 
 @pytest.mark.parametrize(
@@ -506,62 +549,62 @@ def test_refused_create(raw: Raw, change: dict[str, str], code: int) -> None:
     """
     What is wrong with an attempt is 400 with Twilio's code for it.
     """
-    answer = raw.send(**change)
+    answer = raw.send(change)
 
-    assert 400 == answer.status
+    assert answer.status == 400
     assert {"code", "message", "more_info", "status"} == set(answer.json)
-    assert (code, 400, f"https://www.twilio.com/docs/errors/{code}") == (
-        answer.json["code"],
-        answer.json["status"],
-        answer.json["more_info"],
-    )
+    assert told(answer.json, "code status more_info") == (code, 400, f"https://www.twilio.com/docs/errors/{code}")
 
 
-@pytest.mark.parametrize("change", [{"Body": "a" * 1600}, {"From": "+15005550006"}, {"To": "+4915112345678"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Body": "a" * 1600},
+        {"From": "+15005550006"},
+        {"To": "+4915112345678"},
+        {"MessagingServiceSid": SERVICE, "ScheduleType": "fixed", "SendAt": "2026-12-03T12:05:01Z"},
+        {"MessagingServiceSid": SERVICE, "ScheduleType": "fixed", "SendAt": "2027-01-07T12:00:00Z"},
+    ],
+)
 def test_looks_refusable_but_is_not(raw: Raw, change: dict[str, str]) -> None:
     """
-    A text of exactly 1,600 characters, the magic sender and a foreign number are fine.
+    A text of exactly 1,600 characters, the magic sender, a foreign number, the soonest and latest times are fine.
     """
-    assert 201 == raw.send(**change).status
+    assert raw.send(change).status == 201
 
 
 def test_refused_create_is_logged(raw: Raw) -> None:
     """
     The log keeps a refused attempt: failed, with the code, never sent, its SID told to nobody.
     """
-    raw.send(To="+15005550009")
+    raw.send({"To": "+15005550009"})
 
     (record,) = raw.messages().json["messages"]
 
-    assert ("failed", 21614, None, None) == (
-        record["status"],
-        record["error_code"],
-        record["date_sent"],
-        record["messaging_service_sid"],
-    )
-    assert ("+15005550009", CLINIC, "Hello") == (record["to"], record["from"], record["body"])
+    assert told(record, "status error_code date_sent messaging_service_sid") == ("failed", 21614, None, None)
+    assert told(record, "to from body") == ("+15005550009", CLINIC, "Hello")
 
 
 def test_refused_create_without_recipient_is_logged(raw: Raw) -> None:
     """
     An attempt that names no recipient is logged without one.
     """
-    raw.send(To="")
+    raw.send({"To": ""})
 
     (record,) = raw.messages().json["messages"]
 
-    assert (None, 21604) == (record["to"], record["error_code"])
+    assert told(record, "to error_code") == (None, 21604)
 
 
 def test_refused_create_with_an_unknown_service_is_logged(raw: Raw) -> None:
     """
     A service that does not exist is not in the record.
     """
-    raw.send(From="", MessagingServiceSid="nonsense")
+    raw.send({"From": "", "MessagingServiceSid": "nonsense"})
 
     (record,) = raw.messages().json["messages"]
 
-    assert (None, None, 21701) == (record["from"], record["messaging_service_sid"], record["error_code"])
+    assert told(record, "from messaging_service_sid error_code") == (None, None, 21701)
 
 
 def test_refused_create_is_not_logged_if_switched_off(raw: Raw, account: TwilioAccount) -> None:
@@ -570,9 +613,9 @@ def test_refused_create_is_not_logged_if_switched_off(raw: Raw, account: TwilioA
     """
     account.logs_refusals = False
 
-    raw.send(To="+15005550009")
+    raw.send({"To": "+15005550009"})
 
-    assert [] == raw.messages().json["messages"]
+    assert raw.messages().json["messages"] == []
 
 
 def test_opt_out_with_a_number(client: Client, account: TwilioAccount) -> None:
@@ -584,7 +627,7 @@ def test_opt_out_with_a_number(client: Client, account: TwilioAccount) -> None:
     with pytest.raises(TwilioRestException) as refused:
         client.messages.create(to=ANNA, from_=CLINIC, body="Hello")
 
-    assert 21610 == refused.value.code
+    assert refused.value.code == 21610
 
 
 @pytest.mark.parametrize("recipient", [ANNA, "+15005550004"])
@@ -598,8 +641,8 @@ def test_opt_out_with_a_service(client: Client, account: TwilioAccount, clock: C
     clock.advance(seconds=2)
     later = message.fetch()
 
-    assert ("accepted", None) == (message.status, message.error_code)
-    assert ("failed", 21610, None, None) == (later.status, later.error_code, later.date_sent, later.price)
+    assert told(message, "status error_code") == ("accepted", None)
+    assert told(later, "status error_code date_sent price") == ("failed", 21610, None, None)
 
 
 def test_scheduled(client: Client, clock: Clock) -> None:
@@ -614,7 +657,7 @@ def test_scheduled(client: Client, clock: Clock) -> None:
         clock.advance(seconds=seconds)
         seen.append(message.fetch().status)
 
-    assert ["scheduled", "scheduled", "accepted", "queued", "sent", "delivered"] == seen
+    assert seen == ["scheduled", "scheduled", "accepted", "queued", "sent", "delivered"]
     assert NOON + timedelta(hours=1, seconds=2) == message.fetch().date_sent
 
 
@@ -663,9 +706,12 @@ def test_life_with_a_number(client: Client, account: TwilioAccount, clock: Clock
     )
     message = client.messages.create(to=ANNA, from_=CLINIC, body="a" * 161)
 
-    assert [("queued", None), ("sent", None), ("delivered", None), ("delivered", "-0.01580")] == course_of(
-        message, clock, 3
-    )
+    assert course_of(message, clock, 3) == [
+        ("queued", None),
+        ("sent", None),
+        ("delivered", None),
+        ("delivered", "-0.01580"),
+    ]
 
 
 def test_price_before_receipt(client: Client, account: TwilioAccount, clock: Clock) -> None:
@@ -677,14 +723,14 @@ def test_price_before_receipt(client: Client, account: TwilioAccount, clock: Clo
     message = client.messages.create(to=ANNA, from_=CLINIC, body="Hello")
     clock.advance(seconds=3)
 
-    assert [("sent", "-0.00830"), ("sent", "-0.00830"), ("delivered", "-0.00830")] == course_of(message, clock, 2)
+    assert course_of(message, clock, 2) == [("sent", "-0.00830"), ("sent", "-0.00830"), ("delivered", "-0.00830")]
 
 
 def test_life_with_a_service(raw: Raw, clock: Clock) -> None:
     """
     Sender and segments of a message through a service appear when it is sent.
     """
-    sid = raw.send(From="", MessagingServiceSid=SERVICE).json["sid"]
+    sid = raw.send({"From": "", "MessagingServiceSid": SERVICE}).json["sid"]
     seen = []
     for _ in range(3):
         record = raw("GET", raw.path(f"/Messages/{sid}")).json
@@ -693,11 +739,34 @@ def test_life_with_a_service(raw: Raw, clock: Clock) -> None:
         )
         clock.advance(seconds=1)
 
-    assert [
+    assert seen == [
         ("accepted", False, "0", None),
         ("queued", False, "0", None),
         ("sent", True, "1", "Thu, 03 Dec 2026 12:00:02 +0000"),
-    ] == seen
+    ]
+
+
+def test_no_delays(raw: Raw, account: TwilioAccount) -> None:
+    """
+    A create is answered with the first state even if the last is reached at once.
+    """
+    account.delays = Delays(*[timedelta(0)] * 4)
+
+    created = raw.send().json
+
+    assert told(created, "status date_sent price") == ("queued", None, None)
+    assert told(raw.messages().json["messages"][0], "status price") == ("delivered", "-0.00790")
+
+
+def test_delays_keep_the_order(client: Client, account: TwilioAccount, clock: Clock) -> None:
+    """
+    Nothing happens before the thing it follows, however short its own delay.
+    """
+    account.delays = Delays(*[timedelta(seconds=seconds) for seconds in (3, 2, 1, 0)])
+    message = client.messages.create(to=ANNA, messaging_service_sid=SERVICE, body="Hello")
+
+    assert [status for status, _ in course_of(message, clock, 3)] == ["accepted", "accepted", "accepted", "delivered"]
+    assert message.fetch().date_sent == NOON + timedelta(seconds=3)
 
 
 def test_service_sticks_to_a_sender(client: Client, clock: Clock) -> None:
@@ -707,7 +776,7 @@ def test_service_sticks_to_a_sender(client: Client, clock: Clock) -> None:
     messages = [client.messages.create(to=ANNA, messaging_service_sid=SERVICE, body="Hello") for _ in range(3)]
     clock.advance(seconds=2)
 
-    assert 1 == len({message.fetch().from_ for message in messages})
+    assert len({message.fetch().from_ for message in messages}) == 1
 
 
 def test_date_updated_follows(client: Client, clock: Clock) -> None:
@@ -720,12 +789,12 @@ def test_date_updated_follows(client: Client, clock: Clock) -> None:
     clock.advance(days=1)
     priced = message.fetch()
 
-    assert (NOON, NOON + timedelta(seconds=2), NOON + timedelta(seconds=5)) == (
-        delivered.date_created,
-        delivered.date_sent,
-        delivered.date_updated,
+    assert told(delivered, "date_created date_sent date_updated") == (
+        NOON,
+        NOON + timedelta(seconds=2),
+        NOON + timedelta(seconds=5),
     )
-    assert (delivered.date_sent, NOON + timedelta(seconds=10)) == (priced.date_sent, priced.date_updated)
+    assert told(priced, "date_sent date_updated") == (delivered.date_sent, NOON + timedelta(seconds=10))
 
 
 @pytest.mark.parametrize(
@@ -749,7 +818,7 @@ def test_outcome_by_recipient(
     end = message.fetch()
 
     assert expected == (end.status, end.error_code, end.date_sent is not None, end.price)
-    assert "delivered" == other.fetch().status
+    assert other.fetch().status == "delivered"
 
 
 def test_error_code_has_a_text(raw: Raw, account: TwilioAccount) -> None:
@@ -761,10 +830,7 @@ def test_error_code_has_a_text(raw: Raw, account: TwilioAccount) -> None:
 
     records = {record["sid"]: record for record in raw.messages().json["messages"]}
 
-    assert (30003, "Unreachable destination handset") == (
-        records[known.sid]["error_code"],
-        records[known.sid]["error_message"],
-    )
+    assert told(records[known.sid], "error_code error_message") == (30003, "Unreachable destination handset")
     assert records[unknown.sid]["error_message"] is None
 
 
@@ -779,11 +845,11 @@ def test_plant_inbound(raw: Raw, account: TwilioAccount) -> None:
 
     (record,) = raw.messages({"To": CLINIC}).json["messages"]
 
-    assert ("inbound", "received", ANNA, "Thu, 03 Dec 2026 11:00:00 +0000") == (
-        record["direction"],
-        record["status"],
-        record["from"],
-        record["date_sent"],
+    assert told(record, "direction status from date_sent") == (
+        "inbound",
+        "received",
+        ANNA,
+        "Thu, 03 Dec 2026 11:00:00 +0000",
     )
 
 
@@ -812,28 +878,24 @@ def test_plant_any_shape(client: Client, account: TwilioAccount) -> None:
 
     planted = client.messages(sid).fetch()
 
-    assert ("partially_delivered", None, SERVICE, "outbound-reply") == (
-        planted.status,
-        planted.from_,
-        planted.messaging_service_sid,
-        planted.direction,
+    assert told(planted, "status from_ messaging_service_sid direction") == (
+        "partially_delivered",
+        None,
+        SERVICE,
+        "outbound-reply",
     )
-    assert (3, 2, 1) == tuple(
-        (NOON - day).days for day in (planted.date_created, planted.date_sent, planted.date_updated)
+    assert tuple((NOON - day).days for day in (planted.date_created, planted.date_sent, planted.date_updated)) == (
+        3,
+        2,
+        1,
     )
-    assert ("-1.00000", "EUR", 30008, "9", "4") == (
-        planted.price,
-        planted.price_unit,
-        planted.error_code,
-        planted.num_segments,
-        planted.num_media,
-    )
+    assert told(planted, "price price_unit error_code num_segments num_media") == ("-1.00000", "EUR", 30008, "9", "4")
 
 
 @pytest.mark.parametrize(
     ("status", "sent"), [("delivered", True), ("sent", True), ("queued", False), ("failed", False)]
 )
-def test_planted_status_says_whether_it_was_sent(account: TwilioAccount, status: str, sent: bool) -> None:  # noqa: FBT001
+def test_planted_status_says_whether_it_was_sent(account: TwilioAccount, status: str, sent: bool) -> None:
     """
     Unless the caller says otherwise, only a message that was sent has a sending date.
     """
@@ -875,7 +937,7 @@ def test_dates_are_shown_in_utc(raw: Raw, account: TwilioAccount) -> None:
 
     (record,) = raw.messages().json["messages"]
 
-    assert "Thu, 03 Dec 2026 04:30:00 +0000" == record["date_sent"]
+    assert record["date_sent"] == "Thu, 03 Dec 2026 04:30:00 +0000"
 
 
 def test_plant_living(client: Client, account: TwilioAccount, clock: Clock) -> None:
@@ -890,7 +952,7 @@ def test_plant_living(client: Client, account: TwilioAccount, clock: Clock) -> N
     clock.advance(seconds=2)
     seen.append(client.messages(message.sid).fetch().status)
 
-    assert ["sent", "undelivered"] == seen
+    assert seen == ["sent", "undelivered"]
 
 
 def test_planting_is_quick(account: TwilioAccount) -> None:
@@ -903,7 +965,7 @@ def test_planting_is_quick(account: TwilioAccount) -> None:
         account.plant(to=ANNA, sender=CLINIC, body="Your booking", date_created=NOON - timedelta(seconds=second))
     page = account.page(Query(to=ANNA), size=1)
 
-    assert NOON == page.messages[0].date_created
+    assert page.messages[0].date_created == NOON
     assert time.monotonic() - started < 20
 
 
@@ -934,7 +996,7 @@ def test_list_through_the_sdk(client: Client, account: TwilioAccount, simulator:
     listed = client.messages.list(page_size=2)
 
     assert planted == [message.sid for message in listed]
-    assert 3 == len(simulator.requests)
+    assert len(simulator.requests) == 3
 
 
 def test_order(raw: Raw, account: TwilioAccount) -> None:
@@ -979,7 +1041,7 @@ def test_filter_by_recipient_and_sender(client: Client, account: TwilioAccount) 
     assert [one, two] == listed(to=ANNA)
     assert [one, three] == listed(from_=CLINIC)
     assert [one] == listed(to=ANNA, from_=CLINIC)
-    assert [] == listed(to=ANNA[:-1])
+    assert listed(to=ANNA[:-1]) == []
     assert [one, two, three] == listed()
 
 
@@ -987,7 +1049,7 @@ def test_filter_by_a_picked_sender(raw: Raw, clock: Clock) -> None:
     """
     A message through a service is found by its sender as soon as it has one.
     """
-    sid = raw.send(From="", MessagingServiceSid=SERVICE).json["sid"]
+    sid = raw.send({"From": "", "MessagingServiceSid": SERVICE}).json["sid"]
     before = [*sids(raw.messages({"From": CLINIC}).json), *sids(raw.messages({"From": SECOND_LINE}).json)]
     clock.advance(seconds=2)
     after = [*sids(raw.messages({"From": CLINIC}).json), *sids(raw.messages({"From": SECOND_LINE}).json)]
@@ -1018,6 +1080,7 @@ def _days(account: TwilioAccount) -> dict[str, str]:
     [
         ({"DateSent": "2026-12-02"}, ["end", "noon", "midnight"]),
         ({"DateSent": "2026-12-02T00:00:00Z"}, ["end", "noon", "midnight"]),
+        ({"DateSent": "2026-12-01T20:00:00-05:00"}, ["end", "noon", "midnight"]),
         ({"DateSent<": "2026-12-02"}, ["end", "noon", "midnight", "eve"]),
         ({"DateSent>": "2026-12-02"}, ["next", "end", "noon", "midnight"]),
         ({"DateSent<": "2026-12-02T12:00:00Z"}, ["noon", "midnight", "eve"]),
@@ -1044,7 +1107,7 @@ def test_filter_by_date_through_the_sdk(client: Client, days: dict[str, str]) ->
     """
     listed = client.messages.list(date_sent_after="2026-12-02", date_sent_before=datetime(2026, 12, 2, 12, tzinfo=UTC))
 
-    assert ["noon", "midnight"] == [days[message.sid] for message in listed]
+    assert [days[message.sid] for message in listed] == ["noon", "midnight"]
 
 
 @pytest.mark.parametrize("name", ["DateSent", "DateSent<", "DateSent>"])
@@ -1057,7 +1120,7 @@ def test_malformed_date(raw: Raw, name: str, text: str) -> None:
     """
     answer = raw.messages({name: text})
 
-    assert (400, 20001) == (answer.status, answer.json["code"])
+    assert (answer.status, answer.json["code"]) == (400, 20001)
 
 
 def test_unsent_messages_under_a_date_filter(raw: Raw, account: TwilioAccount) -> None:
@@ -1067,7 +1130,7 @@ def test_unsent_messages_under_a_date_filter(raw: Raw, account: TwilioAccount) -
     sid = account.plant(to=ANNA, sender=CLINIC, status="failed", error_code=21614).sid
 
     assert [sid] == sids(raw.messages().json)
-    assert [] == sids(raw.messages({"DateSent>": "2026-01-01"}).json)
+    assert sids(raw.messages({"DateSent>": "2026-01-01"}).json) == []
 
 
 def test_unknown_parameters_are_ignored(raw: Raw, account: TwilioAccount) -> None:
@@ -1093,7 +1156,7 @@ def test_list_lag(raw: Raw, client: Client, account: TwilioAccount, clock: Clock
     fetched = client.messages(sid).fetch()
     clock.advance(seconds=1)
 
-    assert ([], "delivered") == (before, fetched.status)
+    assert (before, fetched.status) == ([], "delivered")
     assert [sid] == sids(raw.messages().json)
     assert [sid] == [message.sid for message in account.messages()]
 
@@ -1122,15 +1185,15 @@ def test_page_document(raw: Raw, account: TwilioAccount) -> None:
         "start": 0,
         "uri": base + "0",
     } == first
-    assert (1, 2, 3, base + "0", f"{base}0&PageToken=PB{planted[2]}") == (
-        second["page"],
-        second["start"],
-        second["end"],
-        second["first_page_uri"],
-        second["previous_page_uri"],
+    assert told(second, "page start end first_page_uri previous_page_uri") == (
+        1,
+        2,
+        3,
+        base + "0",
+        f"{base}0&PageToken=PB{planted[2]}",
     )
     assert first["next_page_uri"] == second["uri"]
-    assert (None, 4, 4) == (third["next_page_uri"], third["start"], third["end"])
+    assert told(third, "next_page_uri start end") == (None, 4, 4)
     assert planted == sids(first) + sids(second) + sids(third)
 
 
@@ -1140,14 +1203,7 @@ def test_empty_page(raw: Raw) -> None:
     """
     page = raw.messages().json
 
-    assert ([], 0, 0, 50, None, None) == (
-        page["messages"],
-        page["start"],
-        page["end"],
-        page["page_size"],
-        page["next_page_uri"],
-        page["previous_page_uri"],
-    )
+    assert told(page, "messages start end page_size next_page_uri previous_page_uri") == ([], 0, 0, 50, None, None)
 
 
 @pytest.mark.parametrize("size", [3, 4])
@@ -1168,8 +1224,8 @@ def test_page_size(raw: Raw, account: TwilioAccount) -> None:
 
     default, cut = raw.messages().json, raw.messages(PageSize=5000).json
 
-    assert (50, 50) == (default["page_size"], len(default["messages"]))
-    assert (1000, 1000) == (cut["page_size"], len(cut["messages"]))
+    assert (default["page_size"], len(default["messages"])) == (50, 50)
+    assert (cut["page_size"], len(cut["messages"])) == (1000, 1000)
     assert "PageSize=1000&" in cut["next_page_uri"]
 
 
@@ -1180,7 +1236,7 @@ def test_malformed_paging(raw: Raw, paging: dict[str, str]) -> None:
     """
     answer = raw.messages(paging)
 
-    assert (400, 20001) == (answer.status, answer.json["code"])
+    assert (answer.status, answer.json["code"]) == (400, 20001)
 
 
 def test_page_needs_a_token(raw: Raw) -> None:
@@ -1189,7 +1245,7 @@ def test_page_needs_a_token(raw: Raw) -> None:
     """
     answer = raw.messages(Page=1)
 
-    assert (400, 20001, "PageToken is required") == (answer.status, answer.json["code"], answer.json["message"])
+    assert (answer.status, answer.json["code"], answer.json["message"]) == (400, 20001, "PageToken is required")
 
 
 @pytest.mark.parametrize("token", ["PASMnowhere", "XX", "PA"])
@@ -1199,7 +1255,7 @@ def test_unknown_token(raw: Raw, token: str) -> None:
     """
     answer = raw.messages(Page=1, PageToken=token)
 
-    assert (400, 20001) == (answer.status, answer.json["code"])
+    assert (answer.status, answer.json["code"]) == (400, 20001)
 
 
 def test_walking_back(raw: Raw, account: TwilioAccount) -> None:
@@ -1229,7 +1285,7 @@ def test_arrivals_do_not_shift_the_walk(raw: Raw, account: TwilioAccount) -> Non
     seen += sids(next(walk))
 
     assert planted == seen
-    assert [] == list(walk)
+    assert list(walk) == []
 
 
 def test_deleted_cursor_does_not_break_the_walk(raw: Raw, client: Client, account: TwilioAccount) -> None:
@@ -1318,7 +1374,7 @@ def test_fetch(client: Client, account: TwilioAccount) -> None:
 
     fetched = client.messages(message.sid).fetch()
 
-    assert ("Hello", "delivered", "-0.00790") == (fetched.body, fetched.status, fetched.price)
+    assert told(fetched, "body status price") == ("Hello", "delivered", "-0.00790")
 
 
 def test_fetch_unknown(client: Client) -> None:
@@ -1328,7 +1384,7 @@ def test_fetch_unknown(client: Client) -> None:
     with pytest.raises(TwilioRestException) as missing:
         client.messages("SM" + "0" * 32).fetch()
 
-    assert (404, 20404) == (missing.value.status, missing.value.code)
+    assert (missing.value.status, missing.value.code) == (404, 20404)
 
 
 def test_redact(client: Client, account: TwilioAccount, clock: Clock) -> None:
@@ -1341,8 +1397,8 @@ def test_redact(client: Client, account: TwilioAccount, clock: Clock) -> None:
     redacted = client.messages(message.sid).update(body="")
     fetched = client.messages(message.sid).fetch()
 
-    assert ("", "delivered", ANNA) == (redacted.body, redacted.status, redacted.to)
-    assert ("", NOON + timedelta(hours=1), NOON) == (fetched.body, fetched.date_updated, fetched.date_sent)
+    assert told(redacted, "body status to") == ("", "delivered", ANNA)
+    assert told(fetched, "body date_updated date_sent") == ("", NOON + timedelta(hours=1), NOON)
 
 
 @pytest.mark.parametrize("form", [{"Body": "other"}, {"Status": "sent"}])
@@ -1354,8 +1410,8 @@ def test_no_other_change(raw: Raw, account: TwilioAccount, form: dict[str, str])
 
     answer = raw("POST", raw.path(f"/Messages/{message.sid}"), form=form)
 
-    assert (400, 20001) == (answer.status, answer.json["code"])
-    assert "Hello" == account.fetch(message.sid).body
+    assert (answer.status, answer.json["code"]) == (400, 20001)
+    assert account.fetch(message.sid).body == "Hello"
 
 
 def test_change_nothing(raw: Raw, account: TwilioAccount) -> None:
@@ -1364,7 +1420,7 @@ def test_change_nothing(raw: Raw, account: TwilioAccount) -> None:
     """
     message = account.plant(to=ANNA, sender=CLINIC, body="Hello")
 
-    assert "Hello" == raw("POST", raw.path(f"/Messages/{message.sid}"), form={}).json["body"]
+    assert raw("POST", raw.path(f"/Messages/{message.sid}"), form={}).json["body"] == "Hello"
 
 
 def test_cancel(client: Client, clock: Clock) -> None:
@@ -1378,7 +1434,7 @@ def test_cancel(client: Client, clock: Clock) -> None:
     clock.advance(days=1)
     later = message.fetch()
 
-    assert ("canceled", None, None) == (later.status, later.date_sent, later.price)
+    assert told(later, "status date_sent price") == ("canceled", None, None)
 
 
 def test_cancel_too_late(client: Client) -> None:
@@ -1390,7 +1446,7 @@ def test_cancel_too_late(client: Client) -> None:
     with pytest.raises(TwilioRestException) as refused:
         message.update(status="canceled")
 
-    assert 30409 == refused.value.code
+    assert refused.value.code == 30409
 
 
 def test_delete(client: Client, raw: Raw, account: TwilioAccount) -> None:
@@ -1400,11 +1456,11 @@ def test_delete(client: Client, raw: Raw, account: TwilioAccount) -> None:
     message = account.plant(to=ANNA, sender=CLINIC)
 
     assert client.messages(message.sid).delete()
-    assert [] == sids(raw.messages().json)
+    assert sids(raw.messages().json) == []
     for change in (client.messages(message.sid).fetch, client.messages(message.sid).delete):
         with pytest.raises(TwilioRestException) as missing:
             change()
-        assert 20404 == missing.value.code
+        assert missing.value.code == 20404
 
 
 def test_delete_before_it_is_sent(account: TwilioAccount, client: Client, raw: Raw, clock: Clock) -> None:
@@ -1415,8 +1471,8 @@ def test_delete_before_it_is_sent(account: TwilioAccount, client: Client, raw: R
     message.delete()
     clock.advance(hours=1)
 
-    assert [] == sids(raw.messages().json)
-    assert 0 == len(account)
+    assert sids(raw.messages().json) == []
+    assert len(account) == 0
 
 
 # --- the server --------------------------------------------------------------------------------------------------
@@ -1430,8 +1486,8 @@ def test_headers(raw: Raw) -> None:
 
     for answer in answers:
         assert re.fullmatch(r"RQ[0-9a-f]{32}", answer.headers["Twilio-Request-Id"])
-        assert "1" == answer.headers["Twilio-Concurrent-Requests"]
-        assert "application/json" == answer.headers["Content-Type"]
+        assert answer.headers["Twilio-Concurrent-Requests"] == "1"
+        assert answer.headers["Content-Type"] == "application/json"
     assert answers[0].headers["Twilio-Request-Id"] != answers[1].headers["Twilio-Request-Id"]
 
 
@@ -1443,8 +1499,8 @@ def test_deletion_has_no_body(raw: Raw, account: TwilioAccount) -> None:
 
     answer = raw("DELETE", raw.path(f"/Messages/{message.sid}"))
 
-    assert (204, b"") == (answer.status, answer.data)
-    assert 404 == raw("GET", raw.path(f"/Messages/{message.sid}")).status
+    assert (answer.status, answer.data) == (204, b"")
+    assert raw("GET", raw.path(f"/Messages/{message.sid}")).status == 404
 
 
 def test_connections_are_kept_alive(raw: Raw, simulator: TwilioSimulator) -> None:
@@ -1455,7 +1511,7 @@ def test_connections_are_kept_alive(raw: Raw, simulator: TwilioSimulator) -> Non
         raw.messages()
     host = raw.pool.connection_from_url(simulator.base_url)
 
-    assert (5, 1) == (host.num_requests, host.num_connections)
+    assert told(host, "num_requests num_connections") == (5, 1)
 
 
 def test_answers_come_in_one_piece(simulator: TwilioSimulator) -> None:
@@ -1468,7 +1524,7 @@ def test_answers_come_in_one_piece(simulator: TwilioSimulator) -> None:
         head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
-    assert 20003 == json.loads(body)["code"]
+    assert json.loads(body)["code"] == 20003
 
 
 def test_listens_on_loopback_only(simulator: TwilioSimulator) -> None:
@@ -1484,14 +1540,14 @@ def test_request_log(raw: Raw, simulator: TwilioSimulator, clock: Clock) -> None
     """
     raw.messages({"DateSent>": "2026-12-01"}, PageSize=7)
     clock.advance(seconds=5)
-    raw.send(To="nobody")
+    raw.send({"To": "nobody"})
     listed, sent = simulator.requests
 
-    assert ("GET", raw.path(), {"DateSent>": "2026-12-01", "PageSize": "7"}, NOON) == (
-        listed.method,
-        listed.path,
-        listed.query,
-        listed.at,
+    assert told(listed, "method path query at") == (
+        "GET",
+        raw.path(),
+        {"DateSent>": "2026-12-01", "PageSize": "7"},
+        NOON,
     )
     assert dict(parse_qsl(urlsplit(listed.target).query)) == listed.query
     assert ("POST", "nobody", "", NOON + timedelta(seconds=5)) == (
@@ -1529,7 +1585,7 @@ def test_in_flight(raw: Raw, simulator: TwilioSimulator) -> None:
         simulator.release()
         concurrent = {answer.result().headers["Twilio-Concurrent-Requests"] for answer in waiting}
 
-    assert (1, 4) == (alone, simulator.max_in_flight)
+    assert (alone, simulator.max_in_flight) == (1, 4)
     assert {"1", "2", "3", "4"} == concurrent
 
 
@@ -1541,7 +1597,7 @@ def test_concurrent_creates(raw: Raw, account: TwilioAccount) -> None:
         created = {answer.json["sid"] for answer in workers.map(lambda _: raw.send(), range(40))}
 
     assert created == {message.sid for message in account.messages()}
-    assert 40 == len(created)
+    assert len(created) == 40
 
 
 def test_closing(account: TwilioAccount, pool: urllib3.PoolManager) -> None:
@@ -1562,9 +1618,24 @@ def test_closing(account: TwilioAccount, pool: urllib3.PoolManager) -> None:
             hanging.result(timeout=5)
 
     assert closed_in < 1
-    assert 0 == len(account)
+    assert len(account) == 0
     with pytest.raises(urllib3.exceptions.HTTPError):
         raw.messages()
+
+
+def test_closing_hangs_up(account: TwilioAccount) -> None:
+    """
+    Connections that are kept alive are closed too, so that nobody is answered afterwards.
+    """
+    with TwilioSimulator(account) as simulator:
+        address = urlsplit(simulator.base_url)
+        connection = socket.create_connection((address.hostname, address.port), timeout=1)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answered = connection.recv(65536)
+
+    with connection:
+        assert answered
+        assert connection.recv(65536) == b""
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -1581,22 +1652,20 @@ def until(reached: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "code", "retry_after"),
+    ("fault", "expected"),
     [
-        (Fault.throttled(), 429, 20429, None),
-        (Fault.throttled(retry_after=2), 429, 20429, "2"),
-        (Fault.daily_cap(), 429, 63038, None),
-        (Fault.server_error(), 500, 20500, None),
-        (Fault.unavailable(), 503, 20503, None),
-        (Fault.unavailable(retry_after=1), 503, 20503, "1"),
-        (Fault.unauthorised(), 401, 20003, None),
-        (Fault.forbidden(), 403, 20008, None),
+        (Fault.throttled(), (429, 20429, None)),
+        (Fault.throttled(retry_after=2), (429, 20429, "2")),
+        (Fault.daily_cap(), (429, 63038, None)),
+        (Fault.server_error(), (500, 20500, None)),
+        (Fault.unavailable(), (503, 20503, None)),
+        (Fault.unavailable(retry_after=1), (503, 20503, "1")),
+        (Fault.unauthorised(), (401, 20003, None)),
+        (Fault.forbidden(), (403, 20008, None)),
     ],
-    ids=lambda value: value.name if isinstance(value, Fault) else None,
+    ids=lambda value: value.name if isinstance(value, Fault) else "",
 )
-def test_refusing_fault(
-    raw: Raw, simulator: TwilioSimulator, fault: Fault, status: int, code: int, retry_after: str | None
-) -> None:
+def test_refusing_fault(raw: Raw, simulator: TwilioSimulator, fault: Fault, expected: tuple[object, ...]) -> None:
     """
     The answer is Twilio's error document with this status and code, once, and nothing was sent.
     """
@@ -1604,10 +1673,10 @@ def test_refusing_fault(
 
     answer = raw.send()
 
-    assert (status, code, status) == (answer.status, answer.json["code"], answer.json["status"])
-    assert retry_after == answer.headers.get("Retry-After")
-    assert 0 == len(simulator.account)
-    assert 201 == raw.send().status
+    assert (answer.status, answer.json["code"], answer.headers.get("Retry-After")) == expected
+    assert answer.json["status"] == answer.status
+    assert len(simulator.account) == 0
+    assert raw.send().status == 201
 
 
 def test_throttled_sdk(client: Client, simulator: TwilioSimulator) -> None:
@@ -1619,7 +1688,7 @@ def test_throttled_sdk(client: Client, simulator: TwilioSimulator) -> None:
     with pytest.raises(TwilioRestException) as refused:
         client.messages.create(to=ANNA, from_=CLINIC, body="Hello")
 
-    assert (429, 20429) == (refused.value.status, refused.value.code)
+    assert (refused.value.status, refused.value.code) == (429, 20429)
 
 
 def test_reset_after_storing(client: Client, simulator: TwilioSimulator) -> None:
@@ -1631,8 +1700,8 @@ def test_reset_after_storing(client: Client, simulator: TwilioSimulator) -> None
     with pytest.raises(requests.exceptions.ConnectionError) as lost:
         client.messages.create(to=ANNA, from_=CLINIC, body="Hello")
 
-    assert isinstance(lost.value.args[0].args[1], ConnectionResetError)
-    assert 1 == len(simulator.account)
+    assert type(lost.value.args[0].args[1]) is ConnectionResetError
+    assert len(simulator.account) == 1
 
 
 def test_reset_before_storing(raw: Raw, simulator: TwilioSimulator) -> None:
@@ -1644,12 +1713,12 @@ def test_reset_before_storing(raw: Raw, simulator: TwilioSimulator) -> None:
     with pytest.raises(urllib3.exceptions.ProtocolError) as lost:
         raw.send()
 
-    assert isinstance(lost.value.args[1], ConnectionResetError)
-    assert 0 == len(simulator.account)
+    assert type(lost.value.args[1]) is ConnectionResetError
+    assert len(simulator.account) == 0
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_closed(raw: Raw, simulator: TwilioSimulator, stored: bool) -> None:  # noqa: FBT001
+def test_closed(raw: Raw, simulator: TwilioSimulator, stored: bool) -> None:
     """
     The connection ends without an answer, whether or not the message was sent.
     """
@@ -1662,7 +1731,7 @@ def test_closed(raw: Raw, simulator: TwilioSimulator, stored: bool) -> None:  # 
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_hang(raw: Raw, simulator: TwilioSimulator, stored: bool) -> None:  # noqa: FBT001
+def test_hang(raw: Raw, simulator: TwilioSimulator, stored: bool) -> None:
     """
     A client that gives up cannot know whether the message was sent.
     """
@@ -1684,7 +1753,7 @@ def test_hang_for_a_while(raw: Raw, simulator: TwilioSimulator) -> None:
     answer = raw.send()
 
     assert time.monotonic() - started >= 0.1
-    assert (201, 1) == (answer.status, len(simulator.account))
+    assert (answer.status, len(simulator.account)) == (201, 1)
 
 
 def test_hang_until_released(raw: Raw, simulator: TwilioSimulator) -> None:
@@ -1698,7 +1767,7 @@ def test_hang_until_released(raw: Raw, simulator: TwilioSimulator) -> None:
         waited = hanging.done()
         simulator.release()
 
-        assert 201 == hanging.result(timeout=5).status
+        assert hanging.result(timeout=5).status == 201
     assert not waited
 
 
@@ -1710,7 +1779,7 @@ def test_bad_gateway(raw: Raw, simulator: TwilioSimulator) -> None:
 
     answer = raw.messages()
 
-    assert (502, "text/html") == (answer.status, answer.headers["Content-Type"])
+    assert (answer.status, answer.headers["Content-Type"]) == (502, "text/html")
     assert answer.data.startswith(b"<html>")
 
 
@@ -1731,7 +1800,7 @@ def test_garbage(raw: Raw, simulator: TwilioSimulator) -> None:
     simulator.faults.add(Fault.garbage())
     simulator.faults.add(Fault.garbage("[]"))
 
-    assert [{"surprise": [1, 2, 3]}, []] == [raw.messages().json, raw.messages().json]
+    assert [raw.messages().json, raw.messages().json] == [{"surprise": [1, 2, 3]}, []]
 
 
 def test_truncated(raw: Raw, simulator: TwilioSimulator, account: TwilioAccount) -> None:
@@ -1744,7 +1813,7 @@ def test_truncated(raw: Raw, simulator: TwilioSimulator, account: TwilioAccount)
     with pytest.raises(urllib3.exceptions.ProtocolError, match="IncompleteRead"):
         raw.messages()
 
-    assert 200 == raw.messages().status
+    assert raw.messages().status == 200
 
 
 def test_bad_date(raw: Raw, simulator: TwilioSimulator, account: TwilioAccount) -> None:
@@ -1756,12 +1825,12 @@ def test_bad_date(raw: Raw, simulator: TwilioSimulator, account: TwilioAccount) 
     dates = [record["date_sent"] for record in raw.messages().json["messages"]]
     simulator.faults.add(Fault.bad_date("2026-12-03T12:00:00Z"))
 
-    assert "yesterday" == dates[1]
+    assert dates[1] == "yesterday"
     assert [NOON - timedelta(minutes=1), NOON - timedelta(minutes=3)] == [
         parsedate_to_datetime(dates[at]) for at in (0, 2)
     ]
-    assert "2026-12-03T12:00:00Z" == raw("GET", raw.path(f"/Messages/{planted[0]}")).json["date_sent"]
-    assert "Thu, 03 Dec 2026 11:59:00 +0000" == raw("GET", raw.path(f"/Messages/{planted[0]}")).json["date_sent"]
+    assert raw("GET", raw.path(f"/Messages/{planted[0]}")).json["date_sent"] == "2026-12-03T12:00:00Z"
+    assert raw("GET", raw.path(f"/Messages/{planted[0]}")).json["date_sent"] == "Thu, 03 Dec 2026 11:59:00 +0000"
 
 
 def test_faults_happen_as_often_as_ordered(raw: Raw, simulator: TwilioSimulator) -> None:
@@ -1771,8 +1840,8 @@ def test_faults_happen_as_often_as_ordered(raw: Raw, simulator: TwilioSimulator)
     simulator.faults.add(Fault.throttled(), times=2)
     simulator.faults.add(Fault.server_error())
 
-    assert [429, 429, 500, 200] == [raw.messages().status for _ in range(4)]
-    assert [] == simulator.faults.unused()
+    assert [raw.messages().status for _ in range(4)] == [429, 429, 500, 200]
+    assert simulator.faults.unused() == []
 
 
 def test_fault_for_ever(raw: Raw, simulator: TwilioSimulator) -> None:
@@ -1835,7 +1904,7 @@ def test_faults_are_used_once_each_by_threads(raw: Raw) -> None:
     with ThreadPoolExecutor(8) as workers:
         taken = [fault for fault in workers.map(lambda _: faults.take(request), range(300)) if fault]  # type: ignore[arg-type]
 
-    assert 100 == len(taken)
+    assert len(taken) == 100
 
 
 def test_state_machine_needs_no_server(account: TwilioAccount, clock: Clock) -> None:
@@ -1848,5 +1917,5 @@ def test_state_machine_needs_no_server(account: TwilioAccount, clock: Clock) -> 
     with pytest.raises(Refused, match="not a valid mobile number") as refused:
         account.create(Attempt(to="+15005550009", sender=CLINIC, body="Hello"))
 
-    assert "delivered" == account.fetch(message.sid).stage(clock()).status
-    assert (21614, 400) == (refused.value.code, refused.value.http_status)
+    assert account.fetch(message.sid).stage(clock()).status == "delivered"
+    assert (refused.value.code, refused.value.http_status) == (21614, 400)

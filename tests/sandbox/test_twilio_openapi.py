@@ -1,7 +1,7 @@
 """
 The simulator's answers have the shape of Twilio's OpenAPI description, and readers use parameters that it knows.
 
-The description (twilio/twilio-oai, `spec/json/twilio_api_v2010.json`) is not part of this project: `TWILIO_OPENAPI` says
+The description (twilio/twilio-oai, `spec/json/twilio_api_v2010.json`) is no part of this project: `TWILIO_OPENAPI` says
 where it is. It declares neither required nor forbidden keys, so those are compared besides.
 """
 
@@ -66,6 +66,9 @@ def _session(account: TwilioAccount) -> Iterator[requests.Session]:
 
 
 def schema_of(api: Any, path: str, method: str, status: str) -> Any:
+    """
+    The schema of an answer.
+    """
     return api["paths"][path][method]["responses"][status]["content"]["application/json"]["schema"]
 
 
@@ -133,7 +136,7 @@ def test_create(api: Any, simulator: TwilioSimulator, session: requests.Session,
     """
     created = ask(simulator, session, "POST", MESSAGES, To=ANNA, **form)
 
-    assert [] == complaints(api, schema_of(api, MESSAGES, "post", "201"), created)
+    assert complaints(api, schema_of(api, MESSAGES, "post", "201"), created) == []
 
 
 def test_fetch_and_redact(api: Any, simulator: TwilioSimulator, session: requests.Session) -> None:
@@ -145,9 +148,9 @@ def test_fetch_and_redact(api: Any, simulator: TwilioSimulator, session: request
     fetched = ask(simulator, session, "GET", MESSAGE, Sid=sid)
     redacted = ask(simulator, session, "POST", MESSAGE, Sid=sid, Body="")
 
-    assert ("Hello", "") == (fetched["body"], redacted["body"])
-    assert [] == complaints(api, schema_of(api, MESSAGE, "get", "200"), fetched)
-    assert [] == complaints(api, schema_of(api, MESSAGE, "post", "200"), redacted)
+    assert (fetched["body"], redacted["body"]) == ("Hello", "")
+    assert complaints(api, schema_of(api, MESSAGE, "get", "200"), fetched) == []
+    assert complaints(api, schema_of(api, MESSAGE, "post", "200"), redacted) == []
 
 
 def test_every_stage_of_a_life(api: Any, account: TwilioAccount, simulator: TwilioSimulator) -> None:
@@ -179,8 +182,8 @@ def test_list_page(api: Any, simulator: TwilioSimulator, session: requests.Sessi
 
     page = ask(simulator, session, "GET", MESSAGES)
 
-    assert 4 == len(page["messages"])
-    assert [] == complaints(api, schema_of(api, MESSAGES, "get", "200"), page)
+    assert len(page["messages"]) == 4
+    assert complaints(api, schema_of(api, MESSAGES, "get", "200"), page) == []
 
 
 @pytest.mark.parametrize("path", [ACCOUNT, BALANCE, NUMBERS])
@@ -190,7 +193,7 @@ def test_other_resources(api: Any, simulator: TwilioSimulator, session: requests
     """
     answer = ask(simulator, session, "GET", path)
 
-    assert [] == complaints(api, schema_of(api, path, "get", "200"), answer)
+    assert complaints(api, schema_of(api, path, "get", "200"), answer) == []
 
 
 def test_complaints(api: Any, simulator: TwilioSimulator, session: requests.Session) -> None:
@@ -216,10 +219,16 @@ def test_error_texts_are_for_errors_only(api: Any) -> None:
 
 
 def query_names(api: Any, path: str) -> set[str]:
+    """
+    The parameters a path knows.
+    """
     return {parameter["name"] for parameter in api["paths"][path]["get"]["parameters"] if parameter["in"] == "query"}
 
 
 def form_names(api: Any, path: str) -> set[str]:
+    """
+    The fields a path's form knows.
+    """
     content = api["paths"][path]["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]
     return set(resolved(api, content["schema"])["properties"])
 

@@ -1,0 +1,161 @@
+"""
+The demo: the December incident in a world of its own, by the very commands one would use on the real one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from booking_doctor.cli.app import app
+from booking_doctor.errors import ExitCode, SandboxError
+
+if TYPE_CHECKING:
+    from booking_doctor.sandbox.incidents import World
+
+_TABLES: Final = ("customers", "pending_bookings", "bookings", "messages")
+
+
+@app.command()
+def demo(
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the world running until Ctrl-C, to try the commands by hand.")
+    ] = False,
+) -> None:
+    """
+    Tell the December incident on an embedded database. Changes only its own temporary directory.
+    """
+    from booking_doctor.sandbox.incidents import december_incident, world
+
+    # NOTE: a terminated demo must leave its blocks like an interrupted one, so that its servers are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _say("The December incident", bold=True)
+    _say("A booking app texts customers before they exist. Since a deployment four days ago the texts")
+    _say("go out, but nothing of them reaches the database. This is a world of its own on this machine:")
+    _say("an embedded PostgreSQL and a Twilio simulator, both on loopback, both gone at the end.")
+    with (
+        world(datetime.now(UTC)) as scene,
+        tempfile.TemporaryDirectory(prefix="booking-doctor-demo-") as directory,
+    ):
+        december_incident(scene)
+        story = _Story(scene, Path(directory))
+        story.tell()
+        if keep:
+            story.keep()
+
+
+@dataclass(frozen=True)
+class _Story:
+    """
+    The demo's steps, each a command run as a user would run it, in a directory whose ``.env`` leads to the world.
+    """
+
+    scene: World
+    directory: Path
+
+    def tell(self) -> None:
+        lines = [f"{name}={value}\n" for name, value in self.scene.environment().items()]
+        (self.directory / ".env").write_text("".join(lines), encoding="utf-8")
+        self._symptom()
+        self._run("Which texts are missing?", "reconcile --since 7d", ExitCode.FINDINGS)
+        self._run("What would be written?", "backfill --since 7d --save plan.json", ExitCode.FINDINGS)
+        before = self._digest()
+        self._run("Write it, as reviewed.", "backfill --from plan.json --apply --yes", ExitCode.OK)
+        self._run("Is it so?", "reconcile --since 7d", ExitCode.OK)
+        unrecorded = self._document("reconcile --since 7d")["summary"]["unrecorded"]
+        run = self._document("runs")["runs"][0]["id"]
+        self._run("And back again.", f"undo {run} --yes", ExitCode.OK)
+        self._proof(unrecorded, before, self._digest())
+
+    def _symptom(self) -> None:
+        _say("\nThe symptom", bold=True)
+        question = (
+            "SELECT status, count(*) AS bookings, count(*) FILTER (WHERE metadata = '{}') AS empty"
+            " FROM pending_bookings GROUP BY status ORDER BY status"
+        )
+        for row in self.scene.rows(question):
+            _say(f"  {row['bookings']:>3} bookings {row['status']:<10} {row['empty']:>3} of them with metadata {{}}")
+        recorded = self.scene.rows("SELECT count(*) AS rows FROM messages")[0]["rows"]
+        _say(f"  {len(self.scene.account):>3} messages in Twilio's log, {recorded} rows in the table messages")
+
+    def _run(self, question: str, words: str, expected: ExitCode) -> None:
+        """
+        One command and its output. What it would write stands above already, so what it repeats of that is left out.
+        """
+        _say(f"\n{question}", bold=True)
+        _say(f"$ booking-doctor {words}\n", bold=True)
+        writes = "--yes" in words
+        done = self._call(words, stdout=None, stderr=subprocess.PIPE if writes else None)
+        if done.returncode != expected:
+            message = f"the demo went wrong: booking-doctor {words} ended with {done.returncode}, not {expected:d}"
+            raise SandboxError(message, hint=(done.stderr or b"").decode(errors="replace").strip()[-400:] or None)
+
+    def _document(self, words: str) -> Mapping[str, Any]:
+        document: Mapping[str, Any] = json.loads(self._call(f"--quiet {words} --format json", subprocess.PIPE).stdout)
+        return document
+
+    def _call(self, words: str, stdout: int | None, stderr: int | None = None) -> subprocess.CompletedProcess[bytes]:
+        sys.stdout.flush()
+        # NOTE: the process environment outranks .env, so this world's names must not be set by the one we live in.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_SHADOWING)}
+        return subprocess.run(
+            [sys.executable, "-m", "booking_doctor", *shlex.split(words)],
+            cwd=self.directory,
+            env={**environment, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            check=False,
+        )
+
+    def _digest(self) -> str:
+        """
+        Every byte of the tables that a repair may touch.
+        """
+        digest = hashlib.sha256()
+        for table in _TABLES:
+            for row in self.scene.rows(f"SELECT CAST(t AS text) AS line FROM {table} t ORDER BY t.id"):  # noqa: S608  our own names
+                digest.update(row["line"].encode() + b"\n")
+        return digest.hexdigest()
+
+    def _proof(self, unrecorded: int, before: str, after: str) -> None:
+        _say("\nThe proof", bold=True)
+        _say(f"  unrecorded after apply   {unrecorded}")
+        _say(f"  tables before apply      sha256 {before[:16]}")
+        _say(f"  tables after undo        sha256 {after[:16]}  {'the same bytes' if before == after else 'DIFFERENT'}")
+        if unrecorded or before != after:
+            message = "the demo went wrong: the repair or its undo is not what was promised"
+            raise SandboxError(message)
+
+    def keep(self) -> None:
+        _say("\nThe world is yours until Ctrl-C. In another terminal:", bold=True)
+        _say(f"  cd {shlex.quote(str(self.directory))}")
+        _say("  booking-doctor reconcile --since 7d")
+        _say("Its .env says:")
+        for name, value in self.scene.environment().items():
+            _say(f"  {name}={value}")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            _say("\nThe world is gone.")
+
+
+_SHADOWING: Final = ("TWILIO_", "DATABASE_URL", "SUPABASE_", "POSTGRES_")
+
+
+def _say(line: str, *, bold: bool = False) -> None:
+    typer.secho(line, bold=bold or None)

@@ -1,0 +1,85 @@
+"""
+What a command that asks the doctor does around it: open, listen to progress, write the report, exit with its code.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from booking_doctor.cli.app import Invocation, check_retention, parse_window, say, write
+from booking_doctor.errors import ExitCode
+from booking_doctor.findings import Disclosure, FailOn, Report
+from booking_doctor.report import Format
+
+if TYPE_CHECKING:
+    from booking_doctor.bootstrap import Doctor, Request
+
+DEFAULT_SINCE: Final = "7d"
+
+
+@contextmanager
+def doctor(invocation: Invocation) -> Iterator[Doctor]:
+    """
+    The doctor with this call's settings, its progress shown while the block lasts.
+    """
+    from booking_doctor.bootstrap import open_doctor
+    from booking_doctor.cli.progress import progress_for
+
+    with progress_for(invocation) as progress:
+        opened = open_doctor(Path.cwd(), invocation.env_files, invocation.config, os.environ, progress)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def request(
+    doctor: Doctor,
+    invocation: Invocation,
+    *,
+    since: str,
+    until: str | None,
+    all_senders: bool,
+    fail_on: FailOn,
+    show_pii: bool,
+) -> Request:
+    """
+    The options every reporting command shares, understood.
+
+    Raises:
+        UsageError: They span no window, or one that Twilio no longer shows.
+    """
+    from booking_doctor.bootstrap import Request
+
+    window = parse_window(since, until, doctor.now())
+    check_retention(window, doctor.now(), doctor.retention)
+    again = ["--since", since, *(["--until", until] if until else []), *(["--all-senders"] if all_senders else [])]
+    return Request(
+        window=window,
+        all_senders=all_senders,
+        fail_on=fail_on,
+        disclosure=Disclosure(show_pii=show_pii),
+        program=invocation.again(),
+        again=shlex.join(again),
+    )
+
+
+def finish(report: Report, format: Format, output: Path | None, invocation: Invocation) -> None:
+    """
+    Write the report and exit with its code; what could not be looked at is an error on stderr too.
+
+    Raises:
+        typer.Exit: Always.
+    """
+    write(report, format, output, invocation)
+    if report.exit_code is ExitCode.INCOMPLETE:
+        for skipped in report.skipped:
+            say(f"error: {skipped.check}: {skipped.reason}")
+    raise typer.Exit(report.exit_code)

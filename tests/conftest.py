@@ -1,0 +1,114 @@
+"""
+What the tests live in: an environment without secrets, one PostgreSQL for all of them, a world for each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from booking_doctor.bootstrap import Doctor
+from booking_doctor.findings import Silent
+from booking_doctor.sandbox.database import embedded_postgres
+from booking_doctor.sandbox.incidents import World, world
+from booking_doctor.settings import Preferences
+
+_FOREIGN = ("TWILIO_", "PG", "DATABASE_URL", "SUPABASE_", "POSTGRES_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session", name="server_url")
+def _server_url() -> Iterator[str]:
+    """
+    A server on which databases may be made: ``TEST_DATABASE_URL``, else an embedded one.
+    """
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield given
+    else:
+        with embedded_postgres() as cluster:
+            yield cluster.url()
+
+
+def at_database(url: str, database: str) -> str:
+    """
+    The same server, another database.
+    """
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+@pytest.fixture(scope="session", name="template")
+def _template(server_url: str) -> Iterator[str]:
+    """
+    A database with the application's schema, to be cloned.
+    """
+    name = f"booking_doctor_{os.getpid()}_template"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        with world(datetime.now(UTC), database_url=at_database(server_url, name)):
+            pass
+        yield name
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+_numbers = count()
+
+
+@pytest.fixture(name="database_url")
+def _database_url(server_url: str, template: str) -> Iterator[str]:
+    """
+    An empty database with the application's schema, for one test.
+    """
+    name = f"booking_doctor_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        yield at_database(server_url, name)
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(name="scene")
+def _scene(database_url: str) -> Iterator[World]:
+    """
+    A world in which nothing has happened yet.
+    """
+    with world(datetime.now(UTC).replace(microsecond=0), database_url=database_url) as scene:
+        yield scene
+
+
+@pytest.fixture(name="open_doctor")
+def _open_doctor(scene: World) -> Iterator[Callable[..., Doctor]]:
+    """
+    Makes doctors for the scene; variables given replace the scene's own.
+    """
+    opened: list[Doctor] = []
+    runs = count(1)
+
+    def make(preferences: Preferences = Preferences(), **variables: str) -> Doctor:  # noqa: B008  frozen
+        doctor = Doctor(
+            {**scene.environment(), **variables},
+            preferences,
+            clock=lambda: scene.now,
+            run_id=lambda _: f"run-{next(runs)}",
+            progress=Silent(),
+        )
+        opened.append(doctor)
+        return doctor
+
+    yield make
+    for doctor in opened:
+        doctor.close()
+
+
+@pytest.fixture(name="doctor")
+def _doctor(open_doctor: Callable[..., Doctor]) -> Doctor:
+    """
+    A doctor for the scene.
+    """
+    return open_doctor()
