@@ -1,115 +1,26 @@
 """
-The one place where concrete things are chosen: which database, which log, which clock; and the verbs of the doctor on them.
-
-Each verb takes a request and gives a report. What could not be looked at is in the report, not an exception; what the
-caller got wrong, or may not do, is a `DoctorError`.
+The one place where concrete things are chosen: which database, which log, which clock.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from booking_doctor import __version__
 from booking_doctor.adapters.environment_files import read_preferences, read_variables
 from booking_doctor.adapters.ledger import DatabaseLedger
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.records import DatabaseRecords
 from booking_doctor.adapters.twilio import Patience, TwilioLog
-from booking_doctor.checks.messages import message_findings
-from booking_doctor.core.agreement import Row
-from booking_doctor.core.model import TwilioMessage, iso
-from booking_doctor.errors import ExitCode, PlanRefused, SourceError
-from booking_doctor.findings import (
-    Disclosure,
-    FailOn,
-    Finding,
-    JSONValue,
-    PastRun,
-    PlanView,
-    Progress,
-    Report,
-    RunView,
-    Severity,
-    Skipped,
-    Window,
-)
-from booking_doctor.reconcile import (
-    Candidates,
-    Comparison,
-    Contact,
-    Kind,
-    Terms,
-    bookings_by_sid,
-    find_candidates,
-    reconcile,
-)
-from booking_doctor.repair.executor import (
-    Entry,
-    Receipt,
-    Run,
-    apply,
-    events_of,
-    refuse_if_unsafe,
-    triggers_refusal,
-    undo,
-)
-from booking_doctor.repair.plan import Plan, Shape, Target, plan_steps, still_matches
-from booking_doctor.repair.showing import left_views, plan_view, trigger_notes, undo_view
-from booking_doctor.repair.steps import Left, Step, StepKind
+from booking_doctor.doctor import Doctor, Place, Planned, Repair, Request
+from booking_doctor.findings import Progress
 from booking_doctor.settings import COLUMNS, Preferences, database_settings, preferences, twilio_settings
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """
-    What every reporting command is asked.
-
-    Attributes:
-        program: How a command line that reads the same settings begins.
-        again: The options to repeat in a command that looks at the same, such as ``--since 7d``.
-    """
-
-    window: Window
-    all_senders: bool = False
-    fail_on: FailOn = FailOn.ERROR
-    disclosure: Disclosure = Disclosure()
-    program: str = "booking-doctor"
-    again: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repair:
-    """
-    How a plan is made and carried out.
-
-    Attributes:
-        max_changes: How many steps are expected; replaces the built-in limits.
-    """
-
-    fix_mismatched: bool = False
-    max_changes: int | None = None
-    allow_triggers: bool = False
-    batch_size: int = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """
-    A plan, and the comparison it was made from.
-
-    Attributes:
-        refusal: Why it would not be carried out as things stand.
-    """
-
-    plan: Plan
-    comparison: Comparison
-    view: PlanView
-    refusal: str | None
+__all__ = ["ChosenSources", "Doctor", "Planned", "Repair", "Request", "open_doctor"]
 
 
 def open_doctor(
@@ -131,71 +42,91 @@ def open_doctor(
         UsageError: A named file cannot be read.
         SettingsError: The settings file says what cannot be meant.
     """
+    variables = read_variables(directory, env_files, process)
+    preferred = preferences(*read_preferences(directory, config))
     return Doctor(
-        read_variables(directory, env_files, process),
-        preferences(*read_preferences(directory, config)),
+        ChosenSources(variables, preferred, progress),
+        preferred,
         clock=lambda: datetime.now(UTC),
         run_id=lambda moment: f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         progress=progress,
     )
 
 
-class Doctor:
+class ChosenSources:
     """
-    The verbs, on one database and one Twilio account.
-
-    Args:
-        variables: The environment, see `booking_doctor.adapters.environment_files`.
-        clock: Now, aware and in UTC.
-        run_id: Makes a name for a run.
+    PostgreSQL and Twilio, as the variables name them: `booking_doctor.doctor.Sources`.
     """
 
     def __init__(
         self,
         variables: Mapping[str, str],
         preferences: Preferences,
-        *,
-        clock: Callable[[], datetime],
-        run_id: Callable[[datetime], str],
         progress: Progress,
         patience: Patience = Patience(),  # noqa: B008  frozen
     ) -> None:
         self._variables = variables
         self._preferences = preferences
-        self._clock = clock
-        self._run_id = run_id
         self._progress = progress
         self._patience = patience
-        self._started_at = clock()
+
+    @property
+    def account_sid(self) -> str:
+        """
+        The Twilio account.
+        """
+        return twilio_settings(self._variables, senders_needed=False).account_sid
+
+    def log(self, *, all_senders: bool) -> tuple[TwilioLog, frozenset[str] | None]:
+        """
+        The log over HTTP.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+        """
+        # NOTE: all settings are read before anything is asked, so that a missing one costs nobody a wait.
+        database_settings(self._variables)
+        settings = twilio_settings(self._variables, senders_needed=not all_senders)
+        log = TwilioLog(settings, patience=self._patience, progress=self._progress)
+        return log, None if all_senders else settings.senders
 
     @cached_property
     def _database(self) -> Database:
         settings = database_settings(self._variables)
         names = self._preferences.names
-        if names.schema is None and settings.schema is not None:
-            names = replace(names, schema=settings.schema)
-        return Database(settings, names)
+        return Database(settings, names if names.schema else replace(names, schema=settings.schema))
+
+    def place(self) -> Place:
+        """
+        Where the database is.
+        """
+        return self._database.place()
 
     @cached_property
-    def _records(self) -> DatabaseRecords:
+    def records(self) -> DatabaseRecords:
+        """
+        The application's rows.
+        """
         return DatabaseRecords(self._database)
 
     @cached_property
-    def _ledger(self) -> DatabaseLedger:
+    def ledger(self) -> DatabaseLedger:
+        """
+        The same database, for writing.
+        """
         return DatabaseLedger(self._database)
 
-    @property
-    def retention(self) -> timedelta:
+    def message_columns(self) -> frozenset[str]:
         """
-        How long Twilio shows a message.
+        The columns that `messages` has here.
         """
-        return self._preferences.retention
+        return frozenset(name for name in COLUMNS["messages"] if self._database.has("messages", name))
 
-    def now(self) -> datetime:
+    def known_names(self) -> dict[str, dict[str, str]]:
         """
-        The present, by the doctor's clock.
+        The doctor's column names, by table and by what the column is called here.
         """
-        return self._started_at
+        return self._database.known_names()
 
     def close(self) -> None:
         """
@@ -203,492 +134,3 @@ class Doctor:
         """
         if "_database" in self.__dict__:
             self._database.close()
-
-    # reconcile
-
-    def reconcile(self, request: Request) -> Report:
-        """
-        Compare, and report what disagrees.
-
-        Raises:
-            SettingsError: A variable is missing or malformed.
-        """
-        try:
-            comparison = self._compare(request)
-        except SourceError as error:
-            return self._unlooked("reconcile", request, error)
-        findings = message_findings(comparison, request.disclosure, _command("backfill", request))
-        code, reason = _conclusion(findings, comparison, request.fail_on)
-        return self._report(
-            "reconcile",
-            code,
-            reason,
-            window=request.window,
-            summary=comparison.counts,
-            coverage=comparison.coverage,
-            findings=findings,
-            skipped=comparison.unread,
-            next_steps=_after_reconcile(comparison, request),
-        )
-
-    def _compare(self, request: Request, now: datetime | None = None) -> Comparison:
-        # NOTE: all settings are read before anything is asked, so that a missing one costs nobody a wait.
-        database_settings(self._variables)
-        twilio = twilio_settings(self._variables, senders_needed=not request.all_senders)
-        log = TwilioLog(twilio, patience=self._patience, progress=self._progress)
-        terms = Terms(
-            window=request.window,
-            now=now or self._clock(),
-            senders=None if request.all_senders else twilio.senders,
-            region=self._preferences.region,
-            retention=self._preferences.retention,
-        )
-        return reconcile(log, self._records, terms)
-
-    # backfill
-
-    def plan(self, request: Request, repair: Repair) -> Planned | Report:
-        """
-        What a backfill would write; a report instead where the log could not be read to its end.
-
-        Raises:
-            SettingsError: A variable is missing or malformed.
-        """
-        try:
-            comparison = self._compare(request)
-            if not comparison.log_complete:
-                return self._incomplete_plan(comparison, request)
-            plan = self._make_plan(comparison, request, repair)
-            return self._planned(plan, comparison, request, repair)
-        except SourceError as error:
-            return self._unlooked("backfill", request, error)
-
-    def plan_again(self, saved: Plan, request: Request, repair: Repair) -> Planned | Report:
-        """
-        The saved plan, if the world still asks for every step of it.
-
-        Args:
-            request: With the window and senders of the saved plan, see `request_of`.
-
-        Raises:
-            PlanRefused: It does not.
-        """
-        fresh = self.plan(request, repair)
-        if isinstance(fresh, Report):
-            return fresh
-        try:
-            still_matches(saved, fresh.plan, self._ledger.done(saved.checksum))
-            return self._planned(saved, fresh.comparison, request, repair)
-        except SourceError as error:
-            return self._unlooked("backfill", request, error)
-
-    def _make_plan(self, comparison: Comparison, request: Request, repair: Repair) -> Plan:
-        columns = frozenset(name for name in COLUMNS["messages"] if self._database.has("messages", name))
-        statuses = comparison.overview.statuses if comparison.overview else None
-        steps, left = plan_steps(
-            comparison,
-            Shape(columns=columns, statuses=statuses, region=self._preferences.region),
-            mismatched=self._mismatched(comparison) if repair.fix_mismatched else (),
-            without_customer=self._without_customer(comparison),
-        )
-        return Plan(
-            target=self._target(),
-            made_at=iso(self._clock()),
-            since=iso(request.window.since),
-            until=iso(request.window.until),
-            all_senders=request.all_senders,
-            fix_mismatched=repair.fix_mismatched,
-            messages=comparison.counts["twilio_messages"],
-            steps=steps,
-            left=left,
-        )
-
-    def _mismatched(self, comparison: Comparison) -> list[tuple[TwilioMessage, Row]]:
-        """
-        All rows of the mismatched messages, whole.
-        """
-        messages = {d.sid: d.message for d in comparison.of(Kind.MISMATCHED) if d.message}
-        rows = _in_thousands(self._records.rows, list(messages))
-        missing = messages.keys() - {row.message_sid for row in rows}
-        rows += self._records.rows_by_second_sid(missing) if missing else []
-        return [(messages[sid], row) for row in rows if (sid := _known_sid(row, messages))]
-
-    def _without_customer(self, comparison: Comparison) -> list[tuple[Row, Candidates]]:
-        rows = (
-            {row.sid or f"row-{row.id}": row for row in comparison.overview.without_customer}
-            if comparison.overview
-            else {}
-        )
-        if not rows:
-            return []
-        contacts = {
-            key: Contact(
-                number=row.from_number if row.direction == "inbound" else row.to_number,
-                at=row.created_at or self._started_at,
-                inbound=row.direction == "inbound",
-            )
-            for key, row in rows.items()
-        }
-        named = bookings_by_sid(self._records, rows, comparison.terms.now)
-        found = find_candidates(self._records, contacts, named, comparison.terms)
-        return [(row, found[key]) for key, row in rows.items()]
-
-    def _target(self) -> Target:
-        place = self._database.place()
-        account = twilio_settings(self._variables, senders_needed=False).account_sid
-        return Target(host=place.host, database=place.database, oid=place.oid, account_sid=account)
-
-    def _planned(self, plan: Plan, comparison: Comparison, request: Request, repair: Repair) -> Planned:
-        refusal = self._rivals() or refuse_if_unsafe(
-            plan, self._ledger, max_changes=repair.max_changes, allow_triggers=repair.allow_triggers
-        )
-        view = plan_view(
-            plan,
-            request.disclosure,
-            target=self._shown_target(plan.target.account_sid),
-            notes=self._notes(plan.steps),
-            refusal=refusal if plan.steps else None,
-        )
-        return Planned(plan=plan, comparison=comparison, view=view, refusal=view.refusal)
-
-    def _rivals(self) -> str | None:
-        settings = self._database.settings
-        if not settings.rivals:
-            return None
-        return f"{settings.variable} and {', '.join(settings.rivals)} name different databases; leave only the one that is meant"
-
-    def _shown_target(self, account_sid: str) -> dict[str, str]:
-        place = self._database.place()
-        return {
-            "database": f"{place.database} at {place.host}",
-            "role": place.role,
-            "Twilio account": account_sid,
-        }
-
-    def _notes(self, steps: Sequence[Step]) -> list[str]:
-        notes = trigger_notes(self._ledger.triggers(events_of(steps)))
-        if any(step.kind is StepKind.INSERT_MESSAGE for step in steps) and not self._ledger.sid_is_unique():
-            sid = self._database.tables["messages"].c.message_sid.name
-            table = self._database.quoted(self._database.tables["messages"])
-            index = f"CREATE UNIQUE INDEX CONCURRENTLY ON {table} ({sid})"
-            notes.append(
-                f"no unique index on {table}.{sid} makes a second row for one SID impossible; consider first: {index}"
-            )
-        if steps:
-            notes.append("the schema booking_doctor of this database keeps the journal that undo reads")
-        return notes
-
-    def dry_run(self, planned: Planned, request: Request, apply_command: str) -> Report:
-        """
-        The report of a plan that nobody carries out now.
-        """
-        plan = planned.plan
-        work = bool(plan.steps or plan.left)
-        reason = (
-            f"{_count(len(plan.steps), 'step')} to apply, {len(plan.left):,} left" if work else "nothing to backfill"
-        )
-        if planned.comparison.unread:
-            code, reason = ExitCode.INCOMPLETE, f"{reason}; not everything could be looked at"
-        else:
-            code = ExitCode.FINDINGS if work and request.fail_on is not FailOn.NEVER else ExitCode.OK
-        return self._report(
-            "backfill",
-            code,
-            reason,
-            window=request.window,
-            summary={**plan.counts(), "applied": 0},
-            coverage=planned.comparison.coverage,
-            skipped=planned.comparison.unread,
-            plan=planned.view,
-            next_steps=[apply_command] if plan.steps else [],
-        )
-
-    def apply(self, planned: Planned, request: Request, repair: Repair) -> Report:
-        """
-        Carry out the plan, then run the same comparison again and see each step in effect.
-
-        Raises:
-            PlanRefused: It was not carried out; nothing was written.
-            PartlyApplied: The connection was lost on the way.
-        """
-        if planned.refusal:
-            raise PlanRefused(f"refused, nothing was written: {planned.refusal}")
-        plan = planned.plan
-        started_at = self._clock()
-        run = Run(id=self._run_id(started_at), command="backfill", checksum=plan.checksum, started_at=started_at)
-        receipt = apply(plan, self._ledger, run, batch_size=repair.batch_size, progress=self._progress)
-        proof = self._verify(planned, request, receipt) if receipt.written else None
-        left = len(plan.left) + len(receipt.left)
-        code, reason = _applied(len(receipt.written), receipt.already, left, proof, request.fail_on)
-        return self._report(
-            "backfill",
-            code,
-            reason,
-            window=request.window,
-            summary={**plan.counts(), "left": left, "applied": len(receipt.written)},
-            coverage=planned.comparison.coverage,
-            plan=replace(planned.view, left=[*planned.view.left, *left_views(receipt.left)]),
-            run=RunView(id=run.id, applied=len(receipt.written), verified=proof is _PROVEN)
-            if receipt.written
-            else None,
-            next_steps=[f"{request.program} undo {run.id}", _command("reconcile", request)] if receipt.written else [],
-        )
-
-    def _verify(self, planned: Planned, request: Request, receipt: Receipt) -> str:
-        """
-        `_PROVEN`, or why it is not.
-        """
-        try:
-            after = self._compare(request, planned.comparison.terms.now)
-            steps = [planned.plan.steps[number] for number in receipt.written]
-            unseen = self._not_in_effect(steps, after)
-        except SourceError as error:
-            return f"it could not be verified: {error.summary}"
-        if not after.log_complete:
-            return "it could not be verified: the log could not be read to its end"
-        if unseen:
-            return f"{_count(len(unseen), 'step')} not seen in effect, {unseen[0].subject} first"
-        before = {finding.fingerprint for finding in _errors(planned.comparison)}
-        new = [finding for finding in _errors(after) if finding.fingerprint not in before]
-        return f"{new[0].fingerprint} is new" if new else _PROVEN
-
-    def _not_in_effect(self, steps: Sequence[Step], after: Comparison) -> list[Step]:
-        inserted = [step.sid for step in steps if step.kind is StepKind.INSERT_MESSAGE]
-        recorded = {row.message_sid for row in _in_thousands(self._records.rows, inserted)}
-        restored = [step.sid for step in steps if step.kind is StepKind.RESTORE_METADATA]
-        named = (
-            {(b.id, b.names_sid) for b in self._records.bookings_naming(restored, after.terms.now)}
-            if restored
-            else set()
-        )
-        differing = {discrepancy.sid for discrepancy in after.of(Kind.MISMATCHED)}
-        unassigned = {row.id for row in after.overview.without_customer} if after.overview else set()
-        effective = {
-            StepKind.INSERT_MESSAGE: lambda step: step.sid in recorded,
-            StepKind.RESTORE_METADATA: lambda step: (step.row_id, step.sid) in named,
-            StepKind.UPDATE_MESSAGE: lambda step: step.sid not in differing,
-            StepKind.ASSIGN_CUSTOMER: lambda step: step.row_id not in unassigned,
-        }
-        return [step for step in steps if not effective[step.kind](step)]
-
-    def _incomplete_plan(self, comparison: Comparison, request: Request) -> Report:
-        return self._report(
-            "backfill",
-            ExitCode.INCOMPLETE,
-            "the log could not be read to its end, so nothing is planned and nothing was written",
-            window=request.window,
-            coverage=comparison.coverage,
-            skipped=comparison.unread,
-            next_steps=[_command("backfill", request)],
-        )
-
-    # undo and runs
-
-    def plan_undo(self, run_id: str, disclosure: Disclosure, *, allow_triggers: bool) -> tuple[Report, str | None]:
-        """
-        What taking the run back would do, and why it would be refused.
-
-        Raises:
-            UsageError: There is no such run.
-            SourceError: The database could not be asked.
-        """
-        entries = [entry for entry in self._ledger.entries(run_id) if not entry.undone]
-        left = self._undo_left(entries)
-        standing = [entry for entry in reversed(entries) if entry.number not in left]
-        triggers = self._ledger.triggers(events_of_undo(standing))
-        refusal = self._rivals() or triggers_refusal(triggers, allow=allow_triggers)
-        place = self._database.place()
-        view = undo_view(
-            run_id,
-            run_id,
-            standing,
-            [Left(subject=entry.subject, reason=left[entry.number]) for entry in entries if entry.number in left],
-            disclosure,
-            names=self._database.known_names(),
-            target={"database": f"{place.database} at {place.host}", "role": place.role},
-            notes=trigger_notes(triggers),
-            refusal=refusal if standing else None,
-        )
-        reason = (
-            f"{_count(len(standing), 'row')} to restore, {len(left):,} left"
-            if entries
-            else "everything is undone already"
-        )
-        code = ExitCode.FINDINGS if entries else ExitCode.OK
-        return self._report("undo", code, reason, plan=view), view.refusal
-
-    def _undo_left(self, entries: Sequence[Entry]) -> dict[int, str]:
-        return self._ledger.changed_since(entries) if entries else {}
-
-    def undo(self, run_id: str, shown: Report, *, batch_size: int) -> Report:
-        """
-        Take the run back.
-
-        Raises:
-            PlanRefused: Nothing was taken back.
-            PartlyApplied: The connection was lost on the way.
-        """
-        receipt = undo(run_id, self._ledger, batch_size=batch_size, progress=self._progress)
-        left = left_views(receipt.left)
-        reason = f"{_count(len(receipt.written), 'row')} restored, {len(left):,} left"
-        return self._report(
-            "undo",
-            ExitCode.PARTLY if left else ExitCode.OK,
-            f"{reason} because they changed since" if left else reason,
-            summary={"left": len(left), "applied": len(receipt.written)},
-            plan=replace(shown.plan, left=left) if shown.plan else None,
-            run=RunView(id=run_id, applied=len(receipt.written), verified=not left),
-        )
-
-    def runs(self) -> Report:
-        """
-        All runs, newest first.
-
-        Raises:
-            SourceError: The database could not be asked.
-        """
-        runs = self._ledger.runs()
-        return self._report("runs", ExitCode.OK, _count(len(runs), "run"), runs=runs)
-
-    def forget(self, run_id: str) -> Report:
-        """
-        Drop a run's images.
-
-        Raises:
-            UsageError: There is no such run.
-        """
-        if rivals := self._rivals():
-            raise PlanRefused(f"refused, nothing was written: {rivals}")
-        rows = self._ledger.forget(run_id)
-        reason = f"the images of {_count(rows, 'row')} are dropped; run {run_id} can no longer be undone"
-        return self._report("runs", ExitCode.OK, reason, runs=self._ledger.runs())
-
-    # reports
-
-    def _unlooked(self, command: str, request: Request, error: SourceError) -> Report:
-        return self._report(
-            command,
-            ExitCode.INCOMPLETE,
-            f"{error.summary}; nothing is claimed and nothing was written",
-            window=request.window,
-            skipped=[Skipped(check=error.source, kind=error.kind, reason=error.sentence)],
-        )
-
-    def _report(
-        self,
-        command: str,
-        exit_code: ExitCode,
-        exit_reason: str,
-        *,
-        window: Window | None = None,
-        summary: Mapping[str, int] | None = None,
-        coverage: Mapping[str, JSONValue] | None = None,
-        findings: Sequence[Finding] = (),
-        skipped: Sequence[Skipped] = (),
-        next_steps: Sequence[str] = (),
-        plan: PlanView | None = None,
-        run: RunView | None = None,
-        runs: Sequence[PastRun] | None = None,
-    ) -> Report:
-        return Report(
-            command=command,
-            version=__version__,
-            started_at=self._started_at,
-            finished_at=self._clock(),
-            window=window,
-            exit_code=exit_code,
-            exit_reason=exit_reason,
-            summary=summary or {},
-            coverage=coverage or {},
-            findings=findings,
-            skipped=skipped,
-            next_steps=next_steps,
-            plan=plan,
-            run=run,
-            runs=runs,
-        )
-
-
-_PROVEN = "verified"
-"""What `Doctor._verify` says when every step is seen in effect and nothing new is wrong."""
-
-
-def request_of(plan: Plan, request: Request) -> Request:
-    """
-    The request with the window and the senders that *plan* was made for.
-    """
-    window = Window(datetime.fromisoformat(plan.since), datetime.fromisoformat(plan.until))
-    again = f"--since {plan.since} --until {plan.until}" + (" --all-senders" if plan.all_senders else "")
-    return replace(request, window=window, all_senders=plan.all_senders, again=again)
-
-
-def _conclusion(findings: Sequence[Finding], comparison: Comparison, fail_on: FailOn) -> tuple[ExitCode, str]:
-    severities = [finding.severity for finding in findings]
-    found = ", ".join(_count(severities.count(s), s) for s in Severity if s in severities) or "no findings"
-    if not comparison.counts:
-        return ExitCode.INCOMPLETE, "the Twilio log could not be read, so nothing is claimed"
-    if comparison.unread:
-        return ExitCode.INCOMPLETE, f"{found} in what was read, but not everything could be looked at"
-    if any(severity.reaches(fail_on) for severity in severities):
-        return ExitCode.FINDINGS, found
-    return ExitCode.OK, found if findings else "the Twilio log and the database agree"
-
-
-def _after_reconcile(comparison: Comparison, request: Request) -> list[str]:
-    steps = []
-    if comparison.unread:
-        steps.append(_command("reconcile", request))
-    if comparison.log_complete and (
-        any(not discrepancy.orphaned for discrepancy in comparison.of(Kind.UNRECORDED))
-        or (comparison.overview and comparison.overview.without_customer)
-    ):
-        steps.append(_command("backfill", request))
-    if comparison.log_complete and comparison.of(Kind.MISMATCHED):
-        steps.append(_command("backfill --fix-mismatched", request))
-    return steps
-
-
-def _applied(written: int, already: int, left: int, proof: str | None, fail_on: FailOn) -> tuple[ExitCode, str]:
-    parts = [f"{_count(written, 'step')} applied" if written or not already else "nothing to write"]
-    if already:
-        parts.append(f"{already:,} applied before")
-    if proof is not None:
-        parts.append(proof)
-    if left:
-        parts.append(f"{left:,} left")
-    if proof is not None and proof is not _PROVEN:
-        code = ExitCode.PARTLY
-    else:
-        code = ExitCode.FINDINGS if left and fail_on is not FailOn.NEVER else ExitCode.OK
-    return code, ", ".join(parts)
-
-
-def _errors(comparison: Comparison) -> list[Finding]:
-    findings = message_findings(comparison, Disclosure(), "")
-    return [finding for finding in findings if finding.severity is Severity.ERROR]
-
-
-def _command(words: str, request: Request) -> str:
-    return f"{request.program} {words} {request.again}".rstrip()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _in_thousands(ask: Callable[[Sequence[str]], list[Row]], sids: Sequence[str]) -> list[Row]:
-    return [row for start in range(0, len(sids), 1000) for row in ask(sids[start : start + 1000])]
-
-
-def _known_sid(row: Row, messages: Mapping[str, TwilioMessage]) -> str:
-    return next((sid for sid in (row.message_sid, row.twilio_message_sid) if sid in messages), None) or ""
-
-
-def events_of_undo(entries: Iterable[Entry]) -> dict[str, frozenset[str]]:
-    """
-    What taking entries back does to each table.
-    """
-    events: dict[str, set[str]] = {}
-    for entry in entries:
-        events.setdefault(entry.table, set()).add("delete" if entry.before is None else "update")
-    return {table: frozenset(kinds) for table, kinds in events.items()}

@@ -262,11 +262,11 @@ class Silent:
     The listener that does nothing.
     """
 
-    def days(self, total: int) -> None: ...
-    def page(self, messages: int) -> None: ...
-    def day_done(self) -> None: ...
-    def waiting(self, seconds: float, reason: str) -> None: ...
-    def written(self, steps: int, total: int) -> None: ...
+    def days(self, total: int) -> None: ...  # noqa: D102
+    def page(self, messages: int) -> None: ...  # noqa: D102
+    def day_done(self) -> None: ...  # noqa: D102
+    def waiting(self, seconds: float, reason: str) -> None: ...  # noqa: D102
+    def written(self, steps: int, total: int) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

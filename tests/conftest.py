@@ -13,7 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from booking_doctor.bootstrap import Doctor
+from booking_doctor.bootstrap import ChosenSources
+from booking_doctor.doctor import Doctor
 from booking_doctor.findings import Silent
 from booking_doctor.sandbox.database import embedded_postgres
 from booking_doctor.sandbox.incidents import World, world
@@ -92,7 +93,7 @@ def _open_doctor(scene: World) -> Iterator[Callable[..., Doctor]]:
 
     def make(preferences: Preferences = Preferences(), **variables: str) -> Doctor:  # noqa: B008  frozen
         doctor = Doctor(
-            {**scene.environment(), **variables},
+            ChosenSources({**scene.environment(), **variables}, preferences, Silent()),
             preferences,
             clock=lambda: scene.now,
             run_id=lambda _: f"run-{next(runs)}",

@@ -116,7 +116,7 @@ class DatabaseLedger:
         """
         Required columns that no step fills, a missing privilege, a server that takes no writes.
         """
-        if self._database.place().read_only:
+        if not self._database.takes_writes():
             return "the database takes no writes: it is a replica or read-only"
         inserts = [step for step in plan.steps if step.kind is StepKind.INSERT_MESSAGE]
         filled = {self._database.tables["messages"].c[name].name for step in inserts[:1] for name in step.after or ()}
@@ -137,16 +137,18 @@ class DatabaseLedger:
                         return f"the role may not {privilege} on {name}"
         return None
 
-    def sid_is_unique(self) -> bool:
+    def missing_unique_index(self) -> str | None:
         """
-        A valid unique index on `message_sid` alone; a partial one that only leaves out nulls counts.
+        The statement that would make a second row for one SID impossible; None where such an index is there.
+
+        A valid unique index on `message_sid` alone counts, a partial one only where it leaves out nothing but nulls.
         """
-        parameters = {
-            "table": self._database.quoted(self._database.tables["messages"]),
-            "column": self._database.tables["messages"].c.message_sid.name,
-        }
+        messages = self._database.tables["messages"]
+        parameters = {"table": self._database.quoted(messages), "column": messages.c.message_sid.name}
         with self._database.reading() as connection:
-            return bool(connection.execute(_UNIQUE, parameters).scalar_one())
+            if connection.execute(_UNIQUE, parameters).scalar_one():
+                return None
+        return f"CREATE UNIQUE INDEX CONCURRENTLY ON {parameters['table']} ({_quoted(parameters['column'])})"
 
     # the journal
 

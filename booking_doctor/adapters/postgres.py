@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from booking_doctor.adapters.tables import application_tables
+from booking_doctor.doctor import Place
 from booking_doctor.errors import (
     DatabaseError,
     DatabaseForbidden,
@@ -63,20 +64,6 @@ class ColumnFacts:
         Whether an insert must name it.
         """
         return self.not_null and not self.filled
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """
-    Which database this is: what a plan is bound to and what is shown before a write.
-    """
-
-    host: str
-    database: str
-    role: str
-    oid: int
-    server_version: int
-    read_only: bool
 
 
 class Database:
@@ -151,15 +138,20 @@ class Database:
         Ask the server where we are.
         """
         question = text(
-            "SELECT current_database(), current_user, d.oid::bigint, current_setting('server_version_num')::int,"
-            " pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool"
-            " FROM pg_database d WHERE d.datname = current_database()"
+            "SELECT d.datname, current_user, d.oid::bigint FROM pg_database d WHERE d.datname = current_database()"
         )
         with self.reading() as connection:
-            name, role, oid, version, read_only = connection.execute(question).one()
-        return Place(
-            host=self.settings.address, database=name, role=role, oid=oid, server_version=version, read_only=read_only
-        )
+            name, role, oid = connection.execute(question).one()
+        rivals = (self.settings.variable, *self.settings.rivals) if self.settings.rivals else ()
+        return Place(host=self.settings.address, database=name, role=role, oid=oid, rivals=rivals)
+
+    def takes_writes(self) -> bool:
+        """
+        Whether it is neither a replica nor read-only by default.
+        """
+        question = text("SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool")
+        with self.reading() as connection:
+            return not connection.execute(question).scalar_one()
 
     def columns(self, table: str) -> Mapping[str, ColumnFacts]:
         """

@@ -31,7 +31,7 @@ from booking_doctor.findings import Disclosure, FailOn, Report
 from booking_doctor.report import TERMINAL, Canvas
 
 if TYPE_CHECKING:
-    from booking_doctor.bootstrap import Doctor, Planned, Repair, Request
+    from booking_doctor.doctor import Doctor, Planned, Repair, Request
     from booking_doctor.repair.plan import Plan
 
 AllowTriggersOption = Annotated[
@@ -70,7 +70,7 @@ def backfill(
     """
     Plan the missing rows and metadata; with --apply, write them. Changes nothing without --apply.
     """
-    from booking_doctor.bootstrap import Repair
+    from booking_doctor.doctor import Repair
 
     _check_options(ctx, save, from_plan)
     saved = _read_plan(from_plan) if from_plan else None

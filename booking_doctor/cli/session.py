@@ -19,7 +19,7 @@ from booking_doctor.findings import Disclosure, FailOn, Report
 from booking_doctor.report import Format
 
 if TYPE_CHECKING:
-    from booking_doctor.bootstrap import Doctor, Request
+    from booking_doctor.doctor import Doctor, Request
 
 DEFAULT_SINCE: Final = "7d"
 
@@ -56,7 +56,7 @@ def request(
     Raises:
         UsageError: They span no window, or one that Twilio no longer shows.
     """
-    from booking_doctor.bootstrap import Request
+    from booking_doctor.doctor import Request
 
     window = parse_window(since, until, doctor.now())
     check_retention(window, doctor.now(), doctor.retention)

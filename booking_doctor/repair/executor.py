@@ -113,9 +113,9 @@ class Ledger(Protocol):
         Why the plan's steps cannot be written here at all, or None.
         """
 
-    def sid_is_unique(self) -> bool:
+    def missing_unique_index(self) -> str | None:
         """
-        Whether a unique index makes a second row for one SID impossible.
+        The statement that would make a second row for one SID impossible; None where an index does already.
         """
 
     def done(self, checksum: str) -> frozenset[int]:

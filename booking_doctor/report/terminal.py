@@ -322,13 +322,17 @@ def _plan(page: _Page, report: Report) -> None:
     if report.plan is None:
         return
     plan = report.plan
+    if report.run is not None:  # the steps were shown before they were written
+        _target(page, plan, written=True)
+        _left(page, plan.left)
+        return
     size = _count(len(plan.steps), "step") if plan.steps else "nothing to write"
     page.section(("Plan", "bold"), (f": {size}, {len(plan.left):,} left" if plan.left else f": {size}", ""))
     if plan.refusal is not None:
         page.prose(("REFUSED as things stand: ", "bold red"), (plan.refusal, "bold"), indent=2)
     for note in plan.notes:
         page.prose(("Note: ", "bold yellow"), (note, ""), indent=2)
-    _target(page, plan, written=report.run is not None)
+    _target(page, plan, written=False)
     _steps(page, plan.steps)
     _left(page, plan.left)
 

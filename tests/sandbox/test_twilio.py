@@ -682,6 +682,18 @@ def test_same_seed_same_world(clock: Clock) -> None:
 # --- life --------------------------------------------------------------------------------------------------------
 
 
+def delays(queued: float, sent: float, delivered: float, priced: float) -> Delays:
+    """
+    Delays in seconds.
+    """
+    return Delays(
+        queued_after=timedelta(seconds=queued),
+        sent_after=timedelta(seconds=sent),
+        delivered_after=timedelta(seconds=delivered),
+        priced_after=timedelta(seconds=priced),
+    )
+
+
 def course_of(message: Any, clock: Clock, seconds: int) -> list[tuple[str, str | None]]:
     """
     Status and price of each second from now.
@@ -698,12 +710,7 @@ def test_life_with_a_number(client: Client, account: TwilioAccount, clock: Clock
     """
     Queued, sent, delivered, and the price last, each when the delays say.
     """
-    account.delays = replace(
-        account.delays,
-        sent_after=timedelta(seconds=1),
-        delivered_after=timedelta(seconds=2),
-        priced_after=timedelta(seconds=3),
-    )
+    account.delays = delays(0, 1, 2, 3)
     message = client.messages.create(to=ANNA, from_=CLINIC, body="a" * 161)
 
     assert course_of(message, clock, 3) == [
@@ -750,7 +757,7 @@ def test_no_delays(raw: Raw, account: TwilioAccount) -> None:
     """
     A create is answered with the first state even if the last is reached at once.
     """
-    account.delays = Delays(*[timedelta(0)] * 4)
+    account.delays = delays(0, 0, 0, 0)
 
     created = raw.send().json
 
@@ -762,7 +769,7 @@ def test_delays_keep_the_order(client: Client, account: TwilioAccount, clock: Cl
     """
     Nothing happens before the thing it follows, however short its own delay.
     """
-    account.delays = Delays(*[timedelta(seconds=seconds) for seconds in (3, 2, 1, 0)])
+    account.delays = delays(3, 2, 1, 0)
     message = client.messages.create(to=ANNA, messaging_service_sid=SERVICE, body="Hello")
 
     assert [status for status, _ in course_of(message, clock, 3)] == ["accepted", "accepted", "accepted", "delivered"]
