@@ -105,7 +105,11 @@ class TwilioAccount:
         owned = [*self.numbers, *(number for pool in self.services.values() for number in pool)]
         self.number_sids = {number: self._new_sid("PN") for number in dict.fromkeys(owned)}
 
-    def __len__(self) -> int:
+    @property
+    def message_count(self) -> int:
+        """
+        How many messages the log holds.
+        """
         return len(self._log)
 
     def now(self) -> datetime:
@@ -297,7 +301,7 @@ class TwilioAccount:
         The whole log, newest first, without any lag.
         """
         with self._lock:
-            whole = self._log.page(Query(), size=len(self), token=None, now=self.now(), lag=timedelta(0))
+            whole = self._log.page(Query(), size=len(self._log), token=None, now=self.now(), lag=timedelta(0))
         return list(whole.messages)
 
     def _refusals(self, attempt: Attempt, now: datetime) -> Iterator[int]:

@@ -210,20 +210,15 @@ class TwilioApi:
         listing = _Listing.of(request, ["PhoneNumber"])
         wanted = listing.filters.get("PhoneNumber", "")
         found = [number_document(self.account, number) for number in self.account.number_sids if wanted in number]
-        sids = [str(record["sid"]) for record in found]
-        start = 0
-        if listing.token:
-            if listing.token[2:] not in sids:
-                raise Refused(20001, what="Invalid PageToken")
-            start = sids.index(listing.token[2:]) + 1
+        start = listing.start([str(record["sid"]) for record in found])
         part = found[start : start + listing.size]
         return listing.document("incoming_phone_numbers", part, has_older=start + listing.size < len(found))
 
     def _messages(self, request: Request) -> Reply:
         listing = _Listing.of(request, MESSAGE_FILTERS)
         page = self.account.page(_message_query(listing.filters), size=listing.size, token=listing.token)
-        now, owner = self.account.now(), self.account.account_sid
-        records = [message_document(message, message.stage(now), owner) for message in page.messages]
+        owner = self.account.account_sid
+        records = [message_document(message, message.stage(page.at), owner) for message in page.messages]
         return listing.document("messages", records, has_older=page.has_older)
 
     def _update(self, request: Request, sid: str) -> Message:
@@ -279,6 +274,17 @@ class _Listing:
             raise Refused(20001, what="Invalid PageSize")
         filters = {name: value for name, value in query.items() if value and name in names}
         return cls(path=request.path, filters=filters, size=min(size, LARGEST_PAGE), number=number, token=token)
+
+    def start(self, sids: Sequence[str]) -> int:
+        """
+        Where the page begins in a list that fits into memory.
+        """
+        if self.token is None:
+            return 0
+        sid = self.token[2:]
+        if self.token[:2] not in {"PA", "PB"} or sid not in sids:
+            raise Refused(20001, what="Invalid PageToken")
+        return sids.index(sid) + 1 if self.token.startswith("PA") else max(sids.index(sid) - self.size, 0)
 
     def uri(self, number: int, token: str | None = None) -> str:
         """

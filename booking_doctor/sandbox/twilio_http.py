@@ -253,22 +253,15 @@ class _Handler(BaseHTTPRequestHandler):
         return request, secret
 
     def _send(self, reply: Reply, *, truncated: bool) -> None:
-        headers = (
-            dict(reply.headers)
-            if reply.status == HTTPStatus.NO_CONTENT
-            else {
-                **reply.headers,
-                "Content-Length": str(len(reply.body)),
-            }
-        )
+        headers = dict(reply.headers)
+        if reply.status != HTTPStatus.NO_CONTENT:
+            headers["Content-Length"] = str(len(reply.body))
         lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}", *map(": ".join, headers.items())]
         head = "\r\n".join([*lines, "", ""]).encode()
+        self.close_connection = self.close_connection or truncated
+        body = reply.body[: len(reply.body) // 2] if truncated else reply.body
         # NOTE: in one write; a body in a second packet waits for the client's delayed acknowledgement, 40 ms.
-        if truncated:
-            self.close_connection = True
-            self.wfile.write(head + reply.body[: len(reply.body) // 2])
-        else:
-            self.wfile.write(head + reply.body)
+        self.wfile.write(head + body)
 
     def _reset(self) -> None:
         self.close_connection = True

@@ -200,11 +200,16 @@ class Query:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """
-    A part of a list, newest first, and whether there are older messages beyond it.
+    A part of a list, newest first.
+
+    Attributes:
+        has_older: Whether there are older messages beyond it.
+        at: When it was asked for, so that its messages are shown as they were found.
     """
 
     messages: Sequence[Message]
     has_older: bool
+    at: datetime
 
 
 class UnknownCursor(LookupError):
@@ -322,7 +327,7 @@ class MessageLog:
         messages = taken[:size][::-1] if backwards else taken[:size]
         for end in (*messages[:1], *messages[-1:]):
             self._cursors[end.sid] = self._filed[end.sid][0]
-        return Page(messages=messages, has_older=backwards or len(taken) > size)
+        return Page(messages=messages, has_older=backwards or len(taken) > size, at=now)
 
     def _older(self, query: Query, token: str | None) -> Iterator[_Key]:
         ceiling = (query.until, "") if query.until else None

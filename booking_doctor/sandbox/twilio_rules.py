@@ -155,7 +155,7 @@ def _sender_refusals(
 ) -> Iterator[int]:
     if attempt.service and attempt.service not in services:
         yield 21701
-    if not attempt.sender and not services.get(attempt.service):
+    elif attempt.service and not attempt.sender and not services[attempt.service]:
         yield 21704
     if attempt.sender and attempt.sender not in senders:
         yield MAGIC_SENDERS.get(attempt.sender, 21606)
