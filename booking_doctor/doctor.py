@@ -390,9 +390,9 @@ class Doctor:
             notes.append("the schema booking_doctor of this database keeps the journal that undo reads")
         return notes
 
-    def dry_run(self, planned: Planned, request: Request, apply_command: str) -> Report:
+    def dry_run(self, planned: Planned, request: Request, next_steps: Sequence[str] = ()) -> Report:
         """
-        The report of a plan that nobody carries out now.
+        The report of a plan that is not carried out, or not yet.
         """
         plan = planned.plan
         work = bool(plan.steps or plan.left)
@@ -412,7 +412,7 @@ class Doctor:
             coverage=planned.comparison.coverage,
             skipped=planned.comparison.unread,
             plan=planned.view,
-            next_steps=[apply_command] if plan.steps else [],
+            next_steps=next_steps if plan.steps else (),
         )
 
     def apply(self, planned: Planned, request: Request, repair: Repair) -> Report:

@@ -86,13 +86,17 @@ def _bars(console: Console | None) -> Iterator[Progress]:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    with drawing:
+    try:
         yield Bars(drawing)
+    finally:
+        drawing.stop()
 
 
 class Bars:
     """
     A bar for the days of the log that are read, and one for the steps that are written.
+
+    Drawn only while something is under way: a question that is asked in between must not share its line with a bar.
     """
 
     def __init__(self, drawing: Drawing) -> None:
@@ -108,6 +112,7 @@ class Bars:
         Begin a bar; the log may be read twice, before an apply and after it.
         """
         with self._lock:
+            self._drawing.start()
             if self._reading is not None:
                 self._drawing.remove_task(self._reading)
             self._reading = self._drawing.add_task("log", total=total, words="asking")
@@ -130,6 +135,8 @@ class Bars:
         with self._lock:
             self._days_done += 1
             self._show()
+            if self._days_done == self._days:
+                self._drawing.stop()
 
     def waiting(self, seconds: float, reason: str) -> None:
         """
@@ -143,9 +150,12 @@ class Bars:
         Begin or move the second bar.
         """
         with self._lock:
+            self._drawing.start()
             if self._writing is None:
                 self._writing = self._drawing.add_task("writing", total=total, words="")
             self._drawing.update(self._writing, completed=steps, total=total, words=f"{steps:,} of {total:,} steps")
+            if steps == total:
+                self._drawing.stop()
 
     def _show(self, words: str | None = None) -> None:
         if self._reading is None:

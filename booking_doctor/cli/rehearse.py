@@ -41,8 +41,10 @@ def demo(
     """
     from booking_doctor.sandbox.incidents import december_incident, world
 
-    # NOTE: a terminated demo must leave its blocks like an interrupted one, so that its servers are stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # NOTE: a terminated demo must leave its blocks like an interrupted one, so that its servers are stopped; and a shell
+    # starts background jobs with interrupts ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     _say("The December incident", bold=True)
     _say("A booking app texts customers before they exist. Since a deployment four days ago the texts")
     _say("go out, but nothing of them reaches the database. This is a world of its own on this machine:")
@@ -90,7 +92,7 @@ class _Story:
         for row in self.scene.rows(question):
             _say(f"  {row['bookings']:>3} bookings {row['status']:<10} {row['empty']:>3} of them with metadata {{}}")
         recorded = self.scene.rows("SELECT count(*) AS rows FROM messages")[0]["rows"]
-        _say(f"  {self.scene.account.message_count:>3} messages in Twilio's log, {recorded} rows in the table messages")
+        _say(f"  {len(self.scene.account.messages()):>3} messages in Twilio's log, {recorded} rows in the table messages")
 
     def _run(self, question: str, words: str, expected: ExitCode) -> None:
         """

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,12 +131,12 @@ def _shown(opened: Doctor, planned: Planned, asked: Request, repair: Repair, fil
         words += ["--max-changes", str(repair.max_changes)]
     if repair.allow_triggers:
         words.append("--allow-triggers")
-    return opened.dry_run(planned, asked, f"{asked.program} backfill {shlex.join(words)} --apply")
+    return opened.dry_run(planned, asked, [f"{asked.program} backfill {shlex.join(words)} --apply"])
 
 
 def _carry_out(opened: Doctor, planned: Planned, asked: Request, repair: Repair, *, yes: bool) -> Report:
     if planned.plan.steps:
-        _show(opened.dry_run(planned, asked, ""))
+        _show(opened.dry_run(planned, asked))
         if not planned.refusal:
             _ask("Write this?", yes=yes)
     return opened.apply(planned, asked, repair)
@@ -201,7 +202,7 @@ def _show(report: Report) -> None:
     """
     What is about to be written, on stderr: stdout belongs to the document at the end.
     """
-    for line in TERMINAL.render(report, Canvas()).splitlines():
+    for line in TERMINAL.render(replace(report, summary={}, coverage={}), Canvas()).splitlines():
         say(line)
 
 

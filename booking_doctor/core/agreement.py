@@ -20,6 +20,8 @@ LINE: Final = "\x1e"
 BOTH: Final = "\x1d"
 """Separators of a canonical line's fields, of lines, and of two status columns that differ."""
 
+_ARRIVED: Final = frozenset({"delivered", "read"})
+
 _TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
 
 _COST_PRECISION: Final = Decimal("0.00001")
@@ -95,9 +97,12 @@ _NEXT_BEST: Final = {
     "failed": ("undelivered", "error"),
     "canceled": ("cancelled", "failed"),
     "receiving": ("received",),
-    "received": ("delivered", "receiving"),
+    "received": ("receiving",),
 }
-"""What a narrower vocabulary says instead; never ``delivered`` for a text that Twilio does not call that."""
+"""
+What a narrower vocabulary says instead; never ``delivered`` for a text that did not get there, and never for an inbound
+one, whose row would then claim what Twilio does not say.
+"""
 
 
 def expressible(status: str, vocabulary: frozenset[str] | None) -> str | None:
@@ -133,16 +138,20 @@ def _canonical_cost(price: str | None, unit: str | None) -> str:
     if price is None or (unit or "").upper() != "USD":
         return ""
     try:
-        return f"{abs(Decimal(price)).normalize():f}"
+        amount = abs(Decimal(price))
     except InvalidOperation:
-        return price
+        return f"unreadable {price}"
+    return f"{amount.normalize():f}" if amount.is_finite() else f"unreadable {price}"
 
 
 def row_of(line: str) -> Row:
     """
     The row behind a canonical line; `id`, `customer_id` and `created_at` are not in it.
+
+    Raises:
+        ValueError: A text of the row holds the separator, so that its fields cannot be told apart.
     """
-    sid, status, direction, to_number, from_number, segments, cost, body = line.split(FIELD, 7)
+    sid, status, direction, to_number, from_number, segments, cost, body = line.split(FIELD)
     first, both, second = status.partition(BOTH)
     return Row(
         message_sid=sid,
@@ -170,12 +179,13 @@ def differences(
     Raises:
         UnreadableMessage: Twilio's price is no number.
     """
-    translated = row.status == expressible(message.status, vocabulary)
+    word = expressible(message.status, vocabulary)
+    translated = row.status == word or _speechless(message, word)
     second_status = None if row.twilio_status == row.status else row.twilio_status
     found = [
         None if translated else _status_difference("status", row.status, message.status),
         _status_difference("twilio_status", second_status, message.status),
-        _difference("direction", row.direction, direction_of(message)),
+        _difference("direction", _DIRECTIONS.get(row.direction or "", row.direction), direction_of(message)),
         _number_difference("to_number", row.to_number, message.to, region, contradicts=True),
         _number_difference("from_number", row.from_number, message.from_number, region),
         _difference("segments", row.segments, message.segments),
@@ -185,12 +195,23 @@ def differences(
     return tuple(difference for difference in found if difference)
 
 
-def comparable(message: TwilioMessage, row: Row) -> bool:
+def comparable(message: TwilioMessage, row: Row, vocabulary: frozenset[str] | None = None) -> bool:
     """
-    Whether every status is one of Twilio's words. An application's own words have no rank, so they are not compared.
+    Whether the statuses could be compared. An application's own words have no rank, unless they translate Twilio's.
+
+    Args:
+        vocabulary: The words that the `status` column takes, see `expressible`.
     """
-    words = {row.status, row.twilio_status, message.status} - {None}
-    return len(words) == 1 or words <= STATUS_RANK.keys()
+    word = expressible(message.status, vocabulary)
+    words = {None if row.status == word else row.status, row.twilio_status, message.status} - {None, word}
+    return not _speechless(message, word) and words <= STATUS_RANK.keys()
+
+
+def _speechless(message: TwilioMessage, word: str | None) -> bool:
+    """
+    Whether the column was made for outbound texts: what it says of an inbound one, for want of a word, means nothing.
+    """
+    return word is None and message.inbound
 
 
 def _difference(field: str, recorded: object, twilio: object) -> Difference | None:
@@ -202,10 +223,12 @@ def _difference(field: str, recorded: object, twilio: object) -> Difference | No
 def _status_difference(field: str, recorded: str | None, twilio: str) -> Difference | None:
     if recorded is None or recorded == twilio or not (recorded in STATUS_RANK and twilio in STATUS_RANK):
         return None
-    behind = STATUS_RANK[recorded] < STATUS_RANK[twilio]
+    here, there = STATUS_RANK[recorded], STATUS_RANK[twilio]
+    if here == there < FINAL_RANK:
+        return None
     # NOTE: `delivered` is what careless code writes at once, so it is only believed where Twilio says it too.
-    wrong = recorded == "delivered" or STATUS_RANK[twilio] >= FINAL_RANK
-    return Difference(field, recorded, twilio, contradicts=wrong and not behind)
+    wrong = here >= FINAL_RANK and (there >= FINAL_RANK or recorded in _ARRIVED)
+    return Difference(field, recorded, twilio, contradicts=wrong and (recorded, twilio) != ("delivered", "read"))
 
 
 def _number_difference(
@@ -217,8 +240,10 @@ def _number_difference(
 
 
 def _cost_difference(recorded: Decimal | None, twilio: Decimal | None) -> Difference | None:
-    # NOTE: some applications keep Twilio's negative sign; the amount is the same.
-    if recorded is None or twilio is None or abs(abs(recorded) - twilio) < _COST_PRECISION:
+    if recorded is None or twilio is None:
+        return None
+    # NOTE: some applications keep Twilio's negative sign; the amount is the same. NaN, which PostgreSQL keeps, is none.
+    if recorded.is_finite() and abs(abs(recorded) - twilio) < _COST_PRECISION:
         return None
     return Difference("cost_usd", str(recorded), str(twilio))
 

@@ -124,9 +124,12 @@ class TwilioMessage(msgspec.Struct, frozen=True, gc=False):
         if self.price is None or (self.price_unit or "").upper() != "USD":
             return None
         try:
-            return abs(Decimal(self.price))
+            price = Decimal(self.price)
         except InvalidOperation:
             raise UnreadableMessage(self.sid, "price") from None
+        if not price.is_finite():
+            raise UnreadableMessage(self.sid, "price")
+        return abs(price)
 
     @property
     def segments(self) -> int | None:
@@ -164,11 +167,13 @@ def parse_date(text: str, sid: str, field: str) -> datetime:
     """
     try:
         parsed = parsedate_to_datetime(text)
+        # NOTE: a naive time would be taken for this machine's; near the ends of the calendar UTC may not exist.
+        moment = parsed.astimezone(UTC) if parsed.tzinfo else None
     except (TypeError, ValueError, OverflowError):
-        raise UnreadableMessage(sid, field) from None
-    if parsed.tzinfo is None:
+        moment = None
+    if moment is None:
         raise UnreadableMessage(sid, field)
-    return parsed.astimezone(UTC)
+    return moment
 
 
 @lru_cache(maxsize=4096)

@@ -474,7 +474,9 @@ def _run_list(page: _Page, cells: Sequence[tuple[str, ...]]) -> None:
 
 def _coverage(page: _Page, report: Report) -> None:
     page.section(*[("Looked at", "dim")] if report.coverage else [])
-    items = [f"{_words(name).replace('.', ' ')} {_figure(value)}" for name, value in _flat(report.coverage)]
+    items = [
+        f"{_words(name).replace('.', ' ')} {_figure(value)}" for name, value in _flat(report.coverage) if value != 0
+    ]
     taken = f"took {_length(report.finished_at - report.started_at)}"
     page.items([*items, taken, f"exit code {report.exit_code.value}"], indent=2, style="dim")
 

@@ -1,0 +1,83 @@
+"""
+The demo as a user runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+DEMO = [sys.executable, "-m", "booking_doctor", "demo"]
+
+
+@pytest.fixture(name="environment")
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """
+    A process environment whose temporary directory is the demo's alone.
+    """
+    # NOTE: not below pytest's own, which only its owner may enter: as root the server runs as somebody else.
+    alone = tempfile.mkdtemp(prefix="alone-", dir="/tmp")
+    Path(alone).chmod(0o755)
+    return {**os.environ, "TMPDIR": alone, "COLUMNS": "80"}
+
+
+def test_demo(environment: dict[str, str]) -> None:
+    """
+    The demo ends well within a minute with nothing unrecorded after apply, the same bytes after undo, nothing left.
+    """
+    begun = time.monotonic()
+
+    told = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert time.monotonic() - begun < 60
+    assert re.search(r"unrecorded after apply +0\b", told.stdout)
+    before, after = re.findall(r"sha256 (\w+)", told.stdout)
+    assert before == after
+    assert [line for line in told.stdout.splitlines() if line.startswith("$ ")] == [
+        "$ booking-doctor reconcile --since 7d",
+        "$ booking-doctor backfill --since 7d --save plan.json",
+        "$ booking-doctor backfill --from plan.json --apply --yes",
+        "$ booking-doctor reconcile --since 7d",
+        *re.findall(r"\$ booking-doctor undo \S+ --yes", told.stdout),
+    ]
+    assert os.listdir(environment["TMPDIR"]) == []
+    assert "\x1b" not in told.stdout
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_keep(environment: dict[str, str], ending: signal.Signals) -> None:
+    """
+    A kept world answers the commands it prints, and is gone after Ctrl-C or a termination.
+    """
+    with subprocess.Popen(DEMO + ["--keep"], env=environment, stdout=subprocess.PIPE, text=True) as kept:
+        lines = []
+        for line in kept.stdout or ():
+            lines.append(line.strip())
+            if line.strip().startswith("TWILIO_API_BASE_URL="):
+                break
+        directory = next(line for line in lines if line.startswith("cd ")).removeprefix("cd ")
+        tried = subprocess.run(
+            [sys.executable, "-m", "booking_doctor", "reconcile", "--since", "7d"],
+            cwd=directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        kept.send_signal(ending)
+        rest = kept.stdout.read() if kept.stdout else ""
+
+    assert tried.returncode == 1
+    assert "message-unrecorded" in tried.stdout
+    assert "The world is gone." in rest
+    assert kept.returncode == 0
+    assert os.listdir(environment["TMPDIR"]) == []

@@ -1,0 +1,147 @@
+"""
+The README, the environment's example and CI say what is true.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import typer
+from sqlalchemy import create_engine, text
+from typer.main import get_command
+
+from booking_doctor import adapters, settings
+from booking_doctor.cli.app import COMMANDS, app
+from booking_doctor.errors import ExitCode
+from booking_doctor.reconcile import Kind
+from booking_doctor.sandbox.incidents import World, december_incident
+from booking_doctor.doctor import Doctor
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCED = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+for _module in COMMANDS:
+    import_module(f"booking_doctor.cli.{_module}")
+
+
+def _table(after: str) -> dict[str, str]:
+    """
+    The first table after that heading or comment, its first column without backticks.
+    """
+    rows = re.findall(r"^\| (.*?) \| (.*) \|$", README.partition(after)[2].partition("\n\n##")[0], re.MULTILINE)
+    return {name.strip("`"): words for name, words in rows[1:]}
+
+
+def test_two_commands() -> None:
+    """
+    The first two fenced blocks are one line each: the demo, then the tests; each makes its own environment.
+    """
+    (demo_language, demo), (test_language, test) = FENCED[:2]
+
+    assert (demo_language, test_language) == ("sh", "sh")
+    assert demo.count("\n") == test.count("\n") == 1
+    assert "booking-doctor demo" in demo
+    assert "pytest" in test
+    environments = [re.findall(r"venv (\S+)", command) for command in (demo, test)]
+    assert all(environments)
+    assert environments[0] != environments[1]
+
+
+def test_ci_runs_the_readme() -> None:
+    """
+    `.ci/run` takes the test command from the README, word for word.
+    """
+    [extraction] = re.findall(r"^test_command=\$\((.*)\)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+    found = subprocess.run(["bash", "-c", extraction], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert found.stdout == FENCED[1][1]
+
+
+def test_commands() -> None:
+    """
+    The table of commands is what --help says, and every command says what it changes.
+    """
+    group = get_command(app)
+    context = typer.Context(group)
+    commands = {
+        name: " ".join((group.get_command(context, name).help or "").split())
+        for name in group.list_commands(context)
+    }
+
+    assert commands == _table("<!-- commands")
+    assert all("Changes" in words or "Writes" in words for words in commands.values())
+
+
+def test_exit_codes() -> None:
+    """
+    Every exit code is in the table, and nothing else is.
+    """
+    assert [str(code.value) for code in ExitCode] == list(_table("## Exit codes"))
+
+
+def test_counts(doctor: Doctor, scene: World) -> None:
+    """
+    Every count of a reconcile is explained, in the words of the table.
+    """
+    from booking_doctor.doctor import Request
+    from booking_doctor.findings import Window
+
+    december_incident(scene)
+    since = scene.now.replace(year=scene.now.year - 1)
+    report = doctor.reconcile(Request(window=Window(since, scene.now)))
+
+    assert {"twilio_messages", *_table("## What the counts mean")} == set(report.summary)
+    assert {kind.value for kind in Kind} <= set(report.summary)
+
+
+def test_findings() -> None:
+    """
+    Every finding that the code can make is in the table.
+    """
+    source = (ROOT / "booking_doctor/checks/messages.py").read_text()
+
+    assert set(re.findall(r'"(message-[a-z-]+)"', source)) == set(re.findall(r"`(message-[a-z-]+)`", README.partition("## Findings")[2]))
+
+
+def test_environment() -> None:
+    """
+    Every variable that is read is in .env.example with a comment, and no other is.
+    """
+    example = (ROOT / ".env.example").read_text()
+    read = set(re.findall(r'"((?:DATABASE|SUPABASE|POSTGRES|TWILIO)_[A-Z_]+)"', Path(settings.__file__ or "").read_text()))
+
+    assert set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE)) == read
+    assert all(name in example for name in read)
+
+
+def test_settings_file() -> None:
+    """
+    The example of booking-doctor.toml is one that the doctor accepts.
+    """
+    import tomllib
+
+    [document] = [content for language, content in FENCED if language == "toml"]
+
+    accepted = settings.preferences(tomllib.loads(document), "README.md")
+
+    assert accepted.names.column("messages", "message_sid") == "sid"
+
+
+def test_schema_of_the_incident(scene: World) -> None:
+    """
+    The project's own schema takes what the incident's does: the same tables, columns, types and defaults.
+    """
+    engine = create_engine(scene.url.replace("postgresql://", "postgresql+psycopg://", 1))
+    with engine.connect() as connection:
+        columns = connection.execute(
+            text("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'")
+        ).all()
+    engine.dispose()
+
+    assert {(table, column) for table, names in settings.COLUMNS.items() for column in names} == {tuple(row) for row in columns}
+    assert adapters.__doc__
