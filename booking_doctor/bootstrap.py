@@ -16,9 +16,10 @@ from booking_doctor.adapters.ledger import DatabaseLedger
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.records import DatabaseRecords
 from booking_doctor.adapters.twilio import Patience, TwilioLog
-from booking_doctor.doctor import Doctor, Place, Planned, Repair, Request
+from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.findings import Progress
 from booking_doctor.settings import COLUMNS, Preferences, database_settings, preferences, twilio_settings
+from booking_doctor.sources import Place
 
 __all__ = ["ChosenSources", "Doctor", "Planned", "Repair", "Request", "open_doctor"]
 

@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
 
 from booking_doctor import __version__
 from booking_doctor.checks.messages import message_findings
@@ -38,8 +37,6 @@ from booking_doctor.reconcile import (
     Comparison,
     Contact,
     Kind,
-    Log,
-    Records,
     Terms,
     bookings_by_sid,
     find_candidates,
@@ -47,7 +44,6 @@ from booking_doctor.reconcile import (
 )
 from booking_doctor.repair.executor import (
     Entry,
-    Ledger,
     Receipt,
     Run,
     apply,
@@ -59,79 +55,9 @@ from booking_doctor.repair.executor import (
 from booking_doctor.repair.plan import Plan, Shape, Target, plan_steps, still_matches
 from booking_doctor.repair.showing import left_views, plan_view, trigger_notes, undo_view
 from booking_doctor.repair.steps import Left, Step, StepKind
+from booking_doctor.repair.verifying import PROVEN, rows_of, verdict
 from booking_doctor.settings import Preferences
-
-_PROVEN: Final = "verified"
-"""What `Doctor._verify` says when every step is seen in effect and nothing new is wrong."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """
-    Which database this is: what a plan is bound to, and what is shown before a write.
-
-    Attributes:
-        oid: Its identifier within its server.
-        rivals: Other variables that name another database, and the one that was followed; empty when all agree.
-    """
-
-    host: str
-    database: str
-    role: str
-    oid: int
-    rivals: tuple[str, ...] = ()
-
-
-class Sources(Protocol):
-    """
-    Where the doctor looks and writes. Each is opened when it is first needed.
-    """
-
-    @property
-    def account_sid(self) -> str:
-        """
-        The Twilio account.
-        """
-
-    def log(self, *, all_senders: bool) -> tuple[Log, frozenset[str] | None]:
-        """
-        Twilio's log, to be read anew, and the senders that count; None for all.
-
-        Raises:
-            SettingsError: A variable is missing or malformed.
-        """
-
-    def place(self) -> Place:
-        """
-        Where the database is.
-        """
-
-    @property
-    def records(self) -> Records:
-        """
-        The application's rows.
-        """
-
-    @property
-    def ledger(self) -> Ledger:
-        """
-        The same database, for writing.
-        """
-
-    def message_columns(self) -> frozenset[str]:
-        """
-        The columns that `messages` has here, by the doctor's names.
-        """
-
-    def known_names(self) -> Mapping[str, Mapping[str, str]]:
-        """
-        The doctor's column names, by table and by what the column is called here.
-        """
-
-    def close(self) -> None:
-        """
-        Give connections back.
-        """
+from booking_doctor.sources import Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,7 +253,7 @@ class Doctor:
         All rows of the mismatched messages, whole.
         """
         messages = {d.sid: d.message for d in comparison.of(Kind.MISMATCHED) if d.message}
-        rows = _in_thousands(self._sources.records.rows, list(messages))
+        rows = rows_of(self._sources.records, list(messages))
         missing = messages.keys() - {row.message_sid for row in rows}
         rows += self._sources.records.rows_by_second_sid(missing) if missing else []
         return [(messages[sid], row) for row in rows if (sid := _known_sid(row, messages))]
@@ -441,48 +367,20 @@ class Doctor:
             summary={**plan.counts(), "left": left, "applied": len(receipt.written)},
             coverage=planned.comparison.coverage,
             plan=replace(planned.view, left=[*planned.view.left, *left_views(receipt.left)]),
-            run=RunView(id=run.id, applied=len(receipt.written), verified=proof is _PROVEN)
-            if receipt.written
-            else None,
+            run=RunView(id=run.id, applied=len(receipt.written), verified=proof is PROVEN) if receipt.written else None,
             next_steps=[f"{request.program} undo {run.id}", _command("reconcile", request)] if receipt.written else [],
         )
 
     def _verify(self, planned: Planned, request: Request, receipt: Receipt) -> str:
         """
-        `_PROVEN`, or why it is not.
+        `PROVEN`, or why it is not.
         """
+        steps = [planned.plan.steps[number] for number in receipt.written]
         try:
             after = self._compare(request, planned.comparison.terms.now)
-            steps = [planned.plan.steps[number] for number in receipt.written]
-            unseen = self._not_in_effect(steps, after)
+            return verdict(steps, planned.comparison, after, self._sources.records)
         except SourceError as error:
             return f"it could not be verified: {error.summary}"
-        if not after.log_complete:
-            return "it could not be verified: the log could not be read to its end"
-        if unseen:
-            return f"{_count(len(unseen), 'step')} not seen in effect, {unseen[0].subject} first"
-        before = {finding.fingerprint for finding in _errors(planned.comparison)}
-        new = [finding for finding in _errors(after) if finding.fingerprint not in before]
-        return f"{new[0].fingerprint} is new" if new else _PROVEN
-
-    def _not_in_effect(self, steps: Sequence[Step], after: Comparison) -> list[Step]:
-        inserted = [step.sid for step in steps if step.kind is StepKind.INSERT_MESSAGE]
-        recorded = {row.message_sid for row in _in_thousands(self._sources.records.rows, inserted)}
-        restored = [step.sid for step in steps if step.kind is StepKind.RESTORE_METADATA]
-        named = (
-            {(b.id, b.names_sid) for b in self._sources.records.bookings_naming(restored, after.terms.now)}
-            if restored
-            else set()
-        )
-        differing = {discrepancy.sid for discrepancy in after.of(Kind.MISMATCHED)}
-        unassigned = {row.id for row in after.overview.without_customer} if after.overview else set()
-        effective = {
-            StepKind.INSERT_MESSAGE: lambda step: step.sid in recorded,
-            StepKind.RESTORE_METADATA: lambda step: (step.row_id, step.sid) in named,
-            StepKind.UPDATE_MESSAGE: lambda step: step.sid not in differing,
-            StepKind.ASSIGN_CUSTOMER: lambda step: step.row_id not in unassigned,
-        }
-        return [step for step in steps if not effective[step.kind](step)]
 
     def _incomplete_plan(self, comparison: Comparison, request: Request) -> Report:
         return self._report(
@@ -508,7 +406,7 @@ class Doctor:
         entries = [entry for entry in self._sources.ledger.entries(run_id) if not entry.undone]
         left = self._undo_left(entries)
         standing = [entry for entry in reversed(entries) if entry.number not in left]
-        triggers = self._sources.ledger.triggers(events_of_undo(standing))
+        triggers = self._sources.ledger.triggers(_events_of_undo(standing))
         refusal = self._rivals() or triggers_refusal(triggers, allow=allow_triggers)
         place = self._sources.place()
         view = undo_view(
@@ -666,16 +564,11 @@ def _applied(written: int, already: int, left: int, proof: str | None, fail_on: 
         parts.append(proof)
     if left:
         parts.append(f"{left:,} left")
-    if proof is not None and proof is not _PROVEN:
+    if proof is not None and proof is not PROVEN:
         code = ExitCode.PARTLY
     else:
         code = ExitCode.FINDINGS if left and fail_on is not FailOn.NEVER else ExitCode.OK
     return code, ", ".join(parts)
-
-
-def _errors(comparison: Comparison) -> list[Finding]:
-    findings = message_findings(comparison, Disclosure(), "")
-    return [finding for finding in findings if finding.severity is Severity.ERROR]
 
 
 def _command(words: str, request: Request) -> str:
@@ -686,15 +579,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _in_thousands(ask: Callable[[Sequence[str]], list[Row]], sids: Sequence[str]) -> list[Row]:
-    return [row for start in range(0, len(sids), 1000) for row in ask(sids[start : start + 1000])]
-
-
 def _known_sid(row: Row, messages: Mapping[str, TwilioMessage]) -> str:
     return next((sid for sid in (row.message_sid, row.twilio_message_sid) if sid in messages), None) or ""
 
 
-def events_of_undo(entries: Iterable[Entry]) -> dict[str, frozenset[str]]:
+def _events_of_undo(entries: Iterable[Entry]) -> dict[str, frozenset[str]]:
     """
     What taking entries back does to each table.
     """

@@ -22,7 +22,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
-from booking_doctor.core.agreement import Difference, Row, comparable, differences, line_of, row_of
+from booking_doctor.core.agreement import FIELD, Difference, Row, comparable, differences, line_of, row_of
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage, e164
 from booking_doctor.errors import TwilioError
 from booking_doctor.findings import JSONValue, Severity, SkipKind, Skipped, Window
@@ -40,6 +40,7 @@ BOOKED_AFTER: Final = timedelta(minutes=2)
 _SPAN_MESSAGES: Final = 4000
 _KEPT_LEFTOVERS: Final = 20_000
 _LOOKUP: Final = 1000
+_NAMED: Final = 20
 
 
 # --- what comes in ---------------------------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ class Booking:
     phone: str | None
     status: str
     open: bool
-    created_at: datetime
+    created_at: datetime | None
     names_sid: str | None
     customer_id: str | None
     metadata: str | None
@@ -335,7 +336,7 @@ def bookings_by_sid(records: Records, sids: Collection[str], now: datetime) -> d
         DatabaseError: The records could not be read.
     """
     found = _grouped((booking.names_sid, booking) for booking in (records.bookings_naming(sids, now) if sids else ()))
-    return {sid: tuple(bookings) for sid, bookings in found.items() if sid is not None}
+    return {sid: tuple(bookings) for sid, bookings in found.items()}
 
 
 def find_candidates(
@@ -367,7 +368,7 @@ def find_candidates(
         near = [
             booking
             for booking in ([] if contact.inbound or number is None else bookings.get(number, []))
-            if contact.at - BOOKED_BEFORE <= booking.created_at <= contact.at + BOOKED_AFTER
+            if booking.created_at and contact.at - BOOKED_BEFORE <= booking.created_at <= contact.at + BOOKED_AFTER
         ]
         owners = [] if number is None else customers.get(number, [])
         found[sid] = Candidates(named=named.get(sid, ()), bookings=tuple(near), customers=tuple(owners))
@@ -426,15 +427,19 @@ class _Comparer:
         self.coverage: Counter[str] = Counter()
         self.discrepancies: list[Discrepancy] = []
         self.unread: list[Skipped] = []
+        self.unreadable: dict[str, str] = {}
         self.gaps: dict[tuple[SkipKind, str], list[date | None]] = {}
         self.pages_read = 0
         self.log_complete = True
         self.spans: dict[date, _Span] = {}
         self.undated: dict[str, TwilioMessage] = {}
-        self.duplicated: dict[str, TwilioMessage] = {}
+        # SIDs that more than one row may carry, their messages, and those that are other senders'.
+        self.several = {*overview.duplicated, *(row.twilio_message_sid or "" for row in overview.split)}
+        self.special: dict[str, TwilioMessage] = {}
+        self.foreign: set[str] = set()
         # What waits for its other half. Rows past the limit are kept as keys only, messages past it are looked up.
         self.messages: dict[str, TwilioMessage] = {}
-        self.rows: dict[str, Row] = {row.twilio_message_sid or "": row for row in overview.split}
+        self.rows: dict[str, Row] = {}
         self.row_keys: set[bytes] = set()
         self.settled_keys: set[bytes] = set()
         self.missing: dict[str, TwilioMessage] = {}
@@ -462,8 +467,12 @@ class _Comparer:
 
     def _report_gaps(self) -> None:
         """
-        One line for each reason, whatever the number of days it cost.
+        One line for each reason, whatever the number of days it cost, and for each of the first unreadable messages.
         """
+        for sid, reason in list(self.unreadable.items())[:_NAMED]:
+            self._unread(f"message/{sid}", reason)
+        if len(self.unreadable) > _NAMED:
+            self._unread("messages", f"{len(self.unreadable) - _NAMED} more have a value that cannot be read")
         for (kind, reason), gaps in self.gaps.items():
             days = sorted(day for day in gaps if day)
             span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}" if days else ""
@@ -481,7 +490,7 @@ class _Comparer:
         try:
             message.happened_at, message.cost_usd  # noqa: B018  reading them is the check
         except UnreadableMessage as error:
-            self._unread(f"message/{error.sid}", str(error))
+            self.unreadable[error.sid] = str(error)
             return False
         return True
 
@@ -494,7 +503,8 @@ class _Comparer:
             self.coverage["days_read"] += 1
             self._compare(self.spans.pop(day).messages, start, span.upper)
         elif len(span.messages) >= _SPAN_MESSAGES:
-            lower = span.messages[-1].happened_at
+            # NOTE: never above the span, or rows would come twice: the place of undated messages is not documented.
+            lower = min(span.messages[-1].happened_at, span.upper)
             self._compare(span.messages, lower, span.upper)
             self.spans[day] = _Span(upper=lower)
 
@@ -537,7 +547,11 @@ class _Comparer:
         """
         window = self.terms.window
         lower, upper = max(lower, window.since), min(upper, window.until)
+        if self.undated:
+            for message in messages:
+                self.undated.pop(message.sid, None)  # it has a date by now
         waiting, bystanders = self._lines(messages)
+        self.counts["twilio_messages"] += len(waiting)
         if lower < upper:
             for chunk in self.records.lines(lower, upper):
                 rows = set(chunk)
@@ -545,34 +559,31 @@ class _Comparer:
                 self.counts["matched"] += len(agreed)
                 for line in agreed:
                     del waiting[line]
-                self._keep_rows(rows - agreed - bystanders)
+                rows -= agreed
+                self._keep_rows(rows - bystanders.keys() if bystanders else rows, set(bystanders.values()))
         self._keep_messages(waiting.values())
 
-    def _lines(self, messages: list[TwilioMessage]) -> tuple[dict[str, TwilioMessage], set[str]]:
+    def _lines(self, messages: list[TwilioMessage]) -> tuple[dict[str, TwilioMessage], dict[str, str]]:
         """
-        The lines that count, and all of them where some are other senders', whose rows need no second look.
+        The lines that count, and the lines and SIDs of other senders' messages, whose rows need no second look.
         """
-        ours = messages if self.terms.senders is None else [message for message in messages if self._is_ours(message)]
-        self.counts["twilio_messages"] += len(ours)
-        self.coverage["out_of_scope"] += len(messages) - len(ours)
-        if len(ours) == len(messages):
-            bystanders: set[str] = set()
-        else:
-            bystanders = {line_of(message) for message in messages}
+        ours, bystanders = messages, dict[str, str]()
+        if self.terms.senders is not None:
+            ours = [message for message in messages if self._is_ours(message)]
+            if len(ours) < len(messages):
+                bystanders = {line_of(message): message.sid for message in messages if not self._is_ours(message)}
+                self.foreign |= self.several.intersection(bystanders.values())
+            self.coverage["out_of_scope"] += len(messages) - len(ours)
         return {line_of(message): message for message in self._without_special(ours)}, bystanders
 
     def _without_special(self, messages: Sequence[TwilioMessage]) -> Sequence[TwilioMessage]:
         """
-        Take out what must be settled by SID: messages with several rows, and those the scan saw before they had a date.
+        Take out what must be settled by SID because it may have several rows.
         """
-        several = self.overview.duplicated
-        if several:
-            self.duplicated |= {message.sid: message for message in messages if message.sid in several}
-            messages = [message for message in messages if message.sid not in several]
-        if self.undated:
-            for message in messages:
-                self.undated.pop(message.sid, None)
-        return messages
+        if not self.several:
+            return messages
+        self.special |= {message.sid: message for message in messages if message.sid in self.several}
+        return [message for message in messages if message.sid not in self.several]
 
     def _keep_messages(self, messages: Iterable[TwilioMessage]) -> None:
         for message in messages:
@@ -584,11 +595,15 @@ class _Comparer:
         if len(self.messages) > _KEPT_LEFTOVERS:
             self._look_up_messages()
 
-    def _keep_rows(self, lines: Iterable[str]) -> None:
+    def _keep_rows(self, lines: Iterable[str], foreign: Collection[str]) -> None:
         for line in lines:
-            row = row_of(line)
-            sid = row.sid
-            if sid in self.overview.duplicated or self._forget(self.settled_keys, sid):
+            sid = line.partition(FIELD)[0]
+            if sid in foreign or sid in self.several or self._forget(self.settled_keys, sid):
+                continue
+            try:
+                row = row_of(line)
+            except ValueError:
+                self.row_keys.add(_key(sid))  # its message waits and is looked up
                 continue
             message = self.messages.pop(sid, None)
             if message is not None:
@@ -616,7 +631,7 @@ class _Comparer:
         """
         waiting, self.messages = self.messages, {}
         for sids in _chunks(list(waiting), _LOOKUP):
-            found = _by_sid(self.records.rows(sids), sids)
+            found = _grouped((row.message_sid, row) for row in self.records.rows(sids))
             for sid in sids:
                 if sid in found:
                     self._settle(waiting[sid], found[sid])
@@ -637,7 +652,7 @@ class _Comparer:
         statuses = self.overview.statuses
         found = [(differences(message, row, self.terms.region, statuses), row) for row in rows]
         least, row = min(found, key=lambda pair: len(pair[0]))
-        self.coverage["statuses_not_compared"] += not comparable(message, row)
+        self.coverage["statuses_not_compared"] += not comparable(message, row, statuses)
         if least:
             self._discrepancy(Kind.MISMATCHED, message, row=row, differences=least)
         else:
@@ -650,7 +665,7 @@ class _Comparer:
         *,
         row: Row | None = None,
         differences: tuple[Difference, ...] = (),
-        candidates: Candidates = Candidates(),  # noqa: B008  frozen
+        candidates: Candidates = Candidates(),
     ) -> None:
         self.counts[kind] += 1
         self.discrepancies.append(
@@ -684,12 +699,13 @@ class _Comparer:
         """
         for message in self.undated.values():
             if self._is_ours(message):
-                self.counts["twilio_messages"] += 1
                 self.coverage["undated_messages"] += 1
-                self.messages[message.sid] = message
+                self.special[message.sid] = message
             else:
                 self.coverage["out_of_scope"] += 1
-        self.messages |= self.duplicated
+                self.foreign.add(message.sid)
+        self.counts["twilio_messages"] += len(self.special)
+        self.messages |= self.special
 
     def _look_up_second_sids(self) -> None:
         """
@@ -697,10 +713,8 @@ class _Comparer:
         """
         if not self.missing:
             return
-        by_sid: dict[str, list[Row]] = {}
-        for row in self.records.rows_by_second_sid(self.missing.keys()):
-            by_sid.setdefault(row.twilio_message_sid or "", []).append(row)
-        for sid, rows in by_sid.items():
+        found = _grouped((row.twilio_message_sid, row) for row in self.records.rows_by_second_sid(self.missing.keys()))
+        for sid, rows in found.items():
             if sid in self.missing:
                 self._settle(self.missing.pop(sid), rows)
                 self._seen(sid)
@@ -734,55 +748,68 @@ class _Comparer:
         """
         if not self.pages_read:
             return
-        unseen = [*self.rows, *map(_sid, self.row_keys), *(self.overview.duplicated.keys() - self.duplicated.keys())]
-        due = self._due(unseen)
-        asked, rest = dict(list(due.items())[: self.terms.confirm_limit]), len(due) - self.terms.confirm_limit
+        unseen = {*self.rows, *map(_sid, self.row_keys), *self.several} - self.special.keys() - self.foreign
+        asked, rest = self._due(sorted(unseen))
         answered = 0
         try:
             for sid, message in self.log.fetch(list(asked)):
                 answered += 1
                 self._confirmed(sid, message, asked[sid])
         except TwilioError as error:
-            rest = len(due) - answered
+            self.coverage["rows_not_confirmed"] += len(asked) - answered
             self._unread("rows that the log did not show", error.sentence, error.kind)
         self.coverage["rows_confirmed"] += answered
-        if rest > 0:
+        if rest:
             self.coverage["rows_not_confirmed"] += rest
             reason = f"{rest} were not asked for by SID; the limit is {self.terms.confirm_limit}"
             self._unread("rows that the log did not show", reason)
 
-    def _due(self, sids: Sequence[str]) -> dict[str, Row]:
+    def _due(self, sids: Sequence[str]) -> tuple[dict[str, list[Row]], int]:
         """
-        The rows Twilio must be asked about: neither so young that its lists may lag nor past its retention.
+        The rows Twilio must be asked about, up to the limit, and how many there are beyond it.
         """
-        now, due = self.terms.now, {}
-        second = {sid: row for sid, row in self.rows.items() if row.message_sid != sid}
-        for chunk in _chunks(sids, _LOOKUP):
-            found = _by_sid(self.records.rows(chunk), chunk)
-            absent = [sid for sid in chunk if sid not in found and sid not in second]
-            if absent:
-                found |= _by_sid(self.records.rows_by_second_sid(absent), absent)
-            for sid in chunk:
-                row = found[sid][0] if sid in found else second.get(sid)
-                if row is None or row.created_at is None:
-                    continue  # it has gone since
-                if now - row.created_at < LIST_LAG:
-                    self.coverage["rows_too_recent"] += 1
-                elif now - row.created_at > self.terms.retention:
-                    self.coverage["rows_past_retention"] += 1
+        due: dict[str, list[Row]] = {}
+        rest, absent = 0, set(sids)
+        for found in self._rows_of(absent, sids):
+            for sid, rows in found.items():
+                if not self._askable(rows):
+                    continue
+                if len(due) < self.terms.confirm_limit:
+                    due[sid] = rows
                 else:
-                    due[sid] = row
-        return due
+                    rest += 1
+        return due, rest
 
-    def _confirmed(self, sid: str, message: TwilioMessage | None, row: Row) -> None:
+    def _rows_of(self, absent: set[str], sids: Sequence[str]) -> Iterator[dict[str, list[Row]]]:
+        """
+        Their rows as they are now, a thousand SIDs at a time; what has gone since does not come.
+        """
+        for chunk in _chunks(sids, _LOOKUP):
+            found = _grouped((row.message_sid, row) for row in self.records.rows(chunk))
+            absent -= found.keys()
+            yield found
+        if absent:
+            yield _grouped((row.twilio_message_sid, row) for row in self.records.rows_by_second_sid(absent))
+
+    def _askable(self, rows: Sequence[Row]) -> bool:
+        """
+        Whether the oldest of them is neither so young that Twilio's lists may lag nor past its retention.
+        """
+        created_at = min((row.created_at for row in rows if row.created_at), default=self.terms.now)
+        age = self.terms.now - created_at
+        self.coverage["rows_too_recent"] += age < LIST_LAG
+        self.coverage["rows_past_retention"] += age > self.terms.retention
+        return LIST_LAG <= age <= self.terms.retention
+
+    def _confirmed(self, sid: str, message: TwilioMessage | None, rows: Sequence[Row]) -> None:
         if message is None:
             self.counts[Kind.UNKNOWN] += 1
-            self.discrepancies.append(Discrepancy(kind=Kind.UNKNOWN, sid=sid, row=row))
+            self.discrepancies.append(Discrepancy(kind=Kind.UNKNOWN, sid=sid, row=rows[0]))
             return
         if self._is_ours(message) and self._readable(message) and message.happened_at in self.terms.window:
             self.coverage["missed_by_the_list"] += 1
             self.counts["twilio_messages"] += 1
-            self._settle(message, [row])
+            self._settle(message, rows)
 
     def _all_counts(self) -> dict[str, int]:
         names = ("matched", *(kind for kind in Kind if kind is not Kind.UNKNOWN))
@@ -804,6 +831,10 @@ def _by_kind_and_time(discrepancy: Discrepancy) -> tuple[int, datetime, str]:
     return list(Kind).index(discrepancy.kind), happened_at or datetime.min.replace(tzinfo=UTC), discrepancy.sid
 
 
+_PLAIN: Final = b"\xff"
+"""Begins a key that is a SID as it is; no UTF-8 does."""
+
+
 def _key(sid: str) -> bytes:
     """
     A SID in half the memory, where it has the usual shape.
@@ -811,31 +842,24 @@ def _key(sid: str) -> bytes:
     try:
         key = bytes.fromhex(sid[2:])
     except ValueError:
-        return sid.encode()
-    return sid[:2].encode() + key if len(key) == 16 and key.hex() == sid[2:] else sid.encode()
+        return _PLAIN + sid.encode()
+    return sid[:2].encode() + key if sid.isascii() and key.hex() == sid[2:] else _PLAIN + sid.encode()
 
 
 def _sid(key: bytes) -> str:
-    return key[:2].decode() + key[2:].hex() if len(key) == 18 else key.decode()
+    return key[1:].decode() if key.startswith(_PLAIN) else key[:2].decode() + key[2:].hex()
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _by_sid(rows: Iterable[Row], sids: Collection[str]) -> dict[str, list[Row]]:
-    wanted, found = set(sids), dict[str, list[Row]]()
-    for row in rows:
-        for sid in {row.message_sid, row.twilio_message_sid} & wanted:
-            found.setdefault(sid or "", []).append(row)
-    return found
-
-
 _Held = TypeVar("_Held")
 
 
-def _grouped(pairs: Iterable[tuple[str | None, _Held]]) -> dict[str | None, list[_Held]]:
-    groups: dict[str | None, list[_Held]] = {}
+def _grouped(pairs: Iterable[tuple[str | None, _Held]]) -> dict[str, list[_Held]]:
+    groups: dict[str, list[_Held]] = {}
     for key, held in pairs:
-        groups.setdefault(key, []).append(held)
+        if key is not None:
+            groups.setdefault(key, []).append(held)
     return groups

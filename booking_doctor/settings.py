@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from booking_doctor.errors import SettingsError
 
@@ -87,7 +87,7 @@ class DatabaseSettings:
 
     Attributes:
         variable: The environment variable that says so.
-        parameters: What libpq understands of the URL's query; other drivers' parameters are left out.
+        parameters: What libpq understands of the URL's query, secrets among it; other drivers' parameters are left out.
         rivals: Other variables that name another database; a write is refused while there are any.
     """
 
@@ -97,7 +97,7 @@ class DatabaseSettings:
     host: str | None
     port: int | None
     name: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     schema: str | None = None
     rivals: tuple[str, ...] = ()
 
@@ -107,7 +107,8 @@ class DatabaseSettings:
         Host and port, for people; never the password.
         """
         host = self.host or self.parameters.get("host") or "local socket"
-        return f"{host}:{self.port or 5432}"
+        port = self.port or self.parameters.get("port") or 5432
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,65 +157,100 @@ def database_settings(variables: Mapping[str, str]) -> DatabaseSettings:
             message, hint="set it to postgresql://user:password@host:port/database, or name a file with --env-file"
         )
     chosen, *others = named.values()
-    place = (chosen.host, chosen.port or 5432, chosen.name)
-    rivals = tuple(other.variable for other in others if (other.host, other.port or 5432, other.name) != place)
-    return DatabaseSettings(
-        variable=chosen.variable,
-        user=chosen.user,
-        password=chosen.password,
-        host=chosen.host,
-        port=chosen.port,
-        name=chosen.name,
-        parameters=chosen.parameters,
-        schema=chosen.schema,
-        rivals=rivals,
-    )
+    rivals = tuple(other.variable for other in others if _identity(other) != _identity(chosen))
+    return replace(chosen, rivals=rivals)
+
+
+def _identity(settings: DatabaseSettings) -> tuple[str, str]:
+    """
+    What all URLs of one database have in common.
+
+    A pooler of Supabase serves many projects at one address and knows them by the user, ``postgres.PROJECT``; without
+    it the address is ``db.PROJECT.supabase.co`` (Supabase: "Connect to your database").
+    """
+    host, user = (settings.host or "").casefold(), settings.user or ""
+    if host.endswith(".pooler.supabase.com") and "." in user:
+        return f"db.{user.rpartition('.')[2]}.supabase.co", settings.name
+    return host if host.endswith(".supabase.co") else settings.address.casefold(), settings.name
 
 
 _LIBPQ_PARAMETERS: Final = frozenset(
     {
         *("host", "hostaddr", "port", "application_name", "channel_binding", "client_encoding", "connect_timeout"),
-        *("gssencmode", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname"),
-        *("load_balance_hosts", "options", "passfile", "require_auth", "service", "sslcert", "sslcrl", "sslkey"),
-        *("sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "sslsni", "target_session_attrs"),
-        "tcp_user_timeout",
+        *("gssdelegation", "gssencmode", "gsslib", "keepalives", "keepalives_count", "keepalives_idle"),
+        *("keepalives_interval", "krbsrvname", "load_balance_hosts", "options", "passfile", "require_auth"),
+        *("requirepeer", "service", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcertmode"),
+        *("sslcrl", "sslcrldir", "sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "sslsni"),
+        *("target_session_attrs", "tcp_user_timeout"),
     }
 )
 
 
+_DATABASE_SCHEME: Final = re.compile(r"postgres(ql)?(\+[a-z0-9]+)?")
+"""With or without SQLAlchemy's word for a driver; ours is used whatever it says."""
+
+
 def _database_url(variable: str, url: str) -> DatabaseSettings:
-    malformed = SettingsError(
+    split = _split(url)
+    if split is None or not _DATABASE_SCHEME.fullmatch(split.parts.scheme):
+        raise _no_database_url(variable)
+    parts, query = split.parts, split.query
+    login, _, place = parts.netloc.rpartition("@")
+    name = unquote(parts.path.removeprefix("/"))
+    # NOTE: a password with a raw @, # or / shifts the parts; passing them on would show pieces of it in errors.
+    if not name or "/" in name or "@" in login + parts.path + parts.query or "#" in url or "\0" in unquote(url):
+        raise _no_database_url(variable)
+    user = unquote(parts.username or "") or query.get("user")
+    password = unquote(parts.password or "") or query.get("password")
+    parameters = {key: value for key, value in query.items() if key in _LIBPQ_PARAMETERS}
+    if parameters.get("sslmode") == "no-verify":
+        parameters["sslmode"] = "require"  # the same thing, in the words of node-postgres and of libpq
+    return DatabaseSettings(
+        variable=variable,
+        user=user or None,
+        password=Secret(password) if password else None,
+        # NOTE: a socket's directory is written with %2F, and its case matters.
+        host=unquote((parts.hostname or "") if place.startswith("[") else place.partition(":")[0]) or None,
+        port=split.port,
+        name=name,
+        parameters=parameters,
+        schema=query.get("schema") or None,
+    )
+
+
+def _no_database_url(variable: str) -> SettingsError:
+    return SettingsError(
         f"{variable} is no PostgreSQL URL",
         hint="write postgresql://user:password@host:port/database, with @ : / # and % in the password percent-encoded",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    parts: SplitResult
+    port: int | None
+    query: Mapping[str, str]
+
+
+def _split(url: str) -> _Split | None:
+    """
+    A URL in its parts; None where it is none. Why not is never told: Python's reasons quote pieces, of passwords too.
+    """
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        return None
     try:
         parts = urlsplit(url)
-        port = parts.port
-        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        # NOTE: a + is a + in libpq's URLs, not a blank.
+        query = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(parts.query))
+        return _Split(parts, parts.port, dict(query))
     except ValueError:
-        raise malformed from None
-    name = unquote(parts.path.removeprefix("/"))
-    login, _, host = parts.netloc.rpartition("@")
-    well_formed = parts.scheme in {"postgres", "postgresql", "postgresql+psycopg"} and name and "/" not in name
-    # NOTE: a password with a raw @, # or / shifts the parts; passing them on would show pieces of it in errors.
-    if not well_formed or "@" in login or parts.fragment or re.search(r"[\s\x00-\x1f]", url):
-        raise malformed
-    return DatabaseSettings(
-        variable=variable,
-        user=unquote(parts.username) if parts.username else None,
-        password=Secret(unquote(parts.password)) if parts.password else None,
-        host=parts.hostname if host else None,
-        port=port,
-        name=name,
-        parameters={key: value for key, value in query.items() if key in _LIBPQ_PARAMETERS},
-        schema=query.get("schema") or None,
-    )
+        return None
 
 
 _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-fA-F]{32}")
 _KEY_SID: Final = re.compile(r"SK[0-9a-fA-F]{32}")
 _SERVICE_SID: Final = re.compile(r"MG[0-9a-fA-F]{32}")
-_SENDER: Final = re.compile(r"\+[1-9]\d{6,14}|[1-9]\d{2,7}|(?=.*[A-Za-z])[A-Za-z0-9 &+_-]{1,11}")
+_SENDER: Final = re.compile(r"\+[1-9][0-9]{6,14}|[1-9][0-9]{2,7}|(?=.*[A-Za-z])[A-Za-z0-9 &+_-]{1,11}")
 
 
 def twilio_settings(variables: Mapping[str, str], *, senders_needed: bool = True) -> TwilioSettings:
@@ -282,13 +318,13 @@ def _senders(variables: Mapping[str, str], *, needed: bool) -> frozenset[str]:
 
 
 def _base_url(url: str) -> str:
-    parts = urlsplit(url)
+    split = _split(url)
     if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
+        split is None
+        or split.parts.scheme not in {"http", "https"}
+        or not split.parts.hostname
+        or not url.isascii()
+        or any(character in url for character in "?#@\\")
     ):
         message = "TWILIO_API_BASE_URL is malformed"
         raise SettingsError(message, hint="write http(s)://host[:port], or leave it out for Twilio itself")
@@ -324,12 +360,19 @@ def preferences(document: Mapping[str, Any], source: str, schema: str | None = N
     )
 
 
+_NAME_BYTES: Final = 63
+"""PostgreSQL cuts longer names (chapter "Identifiers and Key Words")."""
+
+
 def _names(tables: Any, schema: str | None, source: str) -> Names:  # noqa: ANN401  whatever the file holds
     example = 'write [tables.messages] with name = "…" and columns = { message_sid = "…" }'
+    if not isinstance(tables, Mapping):
+        message = f"{source}: tables is not written as a table"
+        raise SettingsError(message, hint=example)
     table_names: dict[str, str] = {}
     column_names: dict[tuple[str, str], str] = {}
-    for table, entry in tables.items() if isinstance(tables, Mapping) else [("", None)]:
-        if table not in COLUMNS or not isinstance(entry, Mapping) or set(entry) - {"name", "columns"}:
+    for table, entry in tables.items():
+        if table not in COLUMNS or not _is_table_entry(entry):
             message = f"{source}: tables.{table} is no table the doctor knows, or is not written as one"
             raise SettingsError(message, hint=example)
         table_names[table] = entry.get("name", table)
@@ -338,16 +381,33 @@ def _names(tables: Any, schema: str | None, source: str) -> Names:  # noqa: ANN4
                 message = f"{source}: tables.{table}.columns.{column} is no column the doctor knows"
                 raise SettingsError(message, hint=f"known are {', '.join(COLUMNS[table])}")
             column_names[table, column] = name
-    named: list[object] = [*table_names.values(), *column_names.values(), *([] if schema is None else [schema])]
-    if any(not isinstance(name, str) or not name or "\0" in name for name in named):
-        message = f"{source}: every name must be a text that is not empty"
+    named = [*table_names.values(), *column_names.values(), *([] if schema is None else [schema])]
+    if not all(map(_is_name, named)):
+        message = f"{source}: every name must be a text that is not empty, of at most {_NAME_BYTES} bytes"
         raise SettingsError(message, hint=example)
-    return Names(schema=schema, tables=table_names, columns=column_names)
+    names = Names(schema=schema, tables=table_names, columns=column_names)
+    _refuse_shared_names(names, source)
+    return names
 
 
-def quoted_url(settings: DatabaseSettings) -> str:
-    """
-    The URL without its password, for people to recognise.
-    """
-    user = quote(settings.user or "", safe="")
-    return f"postgresql://{user}@{settings.address}/{quote(settings.name, safe='')}"
+def _is_table_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, Mapping)
+        and not set(entry) - {"name", "columns"}
+        and isinstance(entry.get("columns", {}), Mapping)
+    )
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name.encode()) <= _NAME_BYTES and "\0" not in name
+
+
+def _refuse_shared_names(names: Names, source: str) -> None:
+    called = {"tables": [names.table(table) for table in COLUMNS]} | {
+        f"columns of {table}": [names.column(table, column) for column in columns] for table, columns in COLUMNS.items()
+    }
+    for what, taken in called.items():
+        shared = sorted(name for name in set(taken) if taken.count(name) > 1)
+        if shared:
+            message = f"{source}: two {what} are called {shared[0]}"
+            raise SettingsError(message, hint="each needs a name of its own; those not mentioned keep the doctor's")

@@ -21,7 +21,7 @@ from booking_doctor.sandbox.incidents import World, world
 from booking_doctor.settings import Preferences
 
 _FOREIGN = ("TWILIO_", "PG", "DATABASE_URL", "SUPABASE_", "POSTGRES_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
-for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+for _name in [name for name in os.environ if name.startswith(_FOREIGN) and name != "TWILIO_OPENAPI"]:
     del os.environ[_name]
 
 

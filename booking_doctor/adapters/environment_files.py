@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dotenv import dotenv_values
 
 from booking_doctor.errors import UsageError
+
+_UTF_8: Final = "utf-8-sig"
+"""With or without the mark that editors on Windows begin a file with."""
 
 
 def read_variables(directory: Path, files: Sequence[Path], process: Mapping[str, str]) -> dict[str, str]:
@@ -20,12 +24,13 @@ def read_variables(directory: Path, files: Sequence[Path], process: Mapping[str,
 
     Args:
         directory: Where ``.env`` and ``.env.local`` are looked for.
-        files: What ``--env-file`` named, in order; each must exist.
+        files: What ``--env-file`` named, in order; each must exist. A pipe will do, such as ``<(decrypt secrets.env)``.
 
     Raises:
         UsageError: A file is not there or is no text.
     """
-    implied = [path for name in (".env", ".env.local") if (path := directory / name).is_file()]
+    # NOTE: a directory of that name is somebody's virtual environment.
+    implied = [path for name in (".env", ".env.local") if (path := directory / name).exists() and not path.is_dir()]
     variables: dict[str, str] = {}
     for path in [*implied, *files]:
         variables |= _read_file(path)
@@ -33,14 +38,15 @@ def read_variables(directory: Path, files: Sequence[Path], process: Mapping[str,
 
 
 def _read_file(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        message = f"the environment file {path} is not there"
-        raise UsageError(message, hint="check the path given with --env-file")
     try:
-        return {name: value for name, value in dotenv_values(path, encoding="utf-8-sig").items() if value is not None}
+        text = path.read_text(encoding=_UTF_8)
+    except FileNotFoundError:
+        message = f"the environment file {path} is not there"
+        raise UsageError(message, hint="check the path given with --env-file") from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"the environment file {path} cannot be read"
         raise UsageError(message, hint="it must be readable UTF-8 text of NAME=value lines") from error
+    return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
 
 
 def read_preferences(directory: Path, named: Path | None) -> tuple[Mapping[str, Any], str]:
@@ -48,24 +54,32 @@ def read_preferences(directory: Path, named: Path | None) -> tuple[Mapping[str, 
     The settings document and the name of its file; an empty document where there is none.
 
     Args:
-        named: What ``--config`` named; it must exist. Else ``booking-doctor.toml``, else ``[tool.booking-doctor]`` of
-            ``pyproject.toml`` in *directory*.
+        named: What ``--config`` named; it must exist. Else ``booking-doctor.toml``, else ``pyproject.toml`` in
+            *directory*. Of a ``pyproject.toml`` only ``[tool.booking-doctor]`` is meant.
 
     Raises:
         UsageError: The file is not there, or is no TOML.
     """
     own, project = directory / "booking-doctor.toml", directory / "pyproject.toml"
-    if named is not None or own.is_file():
-        path = named or own
-        return _read_toml(path), path.name
-    if project.is_file():
-        return _read_toml(project).get("tool", {}).get("booking-doctor", {}), project.name
-    return {}, own.name
+    path = named or next((path for path in (own, project) if path.is_file()), None)
+    if path is None:
+        return {}, own.name
+    document = _read_toml(path)
+    return (_doctors_part(document, path) if path.name == project.name else document), path.name
+
+
+def _doctors_part(document: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    tools = document.get("tool", {})
+    part = tools.get("booking-doctor", {}) if isinstance(tools, Mapping) else tools
+    if not isinstance(part, Mapping):
+        message = f"the settings file {path} has a tool.booking-doctor that is no table"
+        raise UsageError(message, hint="write [tool.booking-doctor] and the settings below it")
+    return part
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding=_UTF_8))
     except FileNotFoundError:
         message = f"the settings file {path} is not there"
         raise UsageError(message, hint="check the path given with --config") from None

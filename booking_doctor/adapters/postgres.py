@@ -17,7 +17,6 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from booking_doctor.adapters.tables import application_tables
-from booking_doctor.doctor import Place
 from booking_doctor.errors import (
     DatabaseError,
     DatabaseForbidden,
@@ -27,6 +26,7 @@ from booking_doctor.errors import (
     SchemaMismatch,
 )
 from booking_doctor.settings import DatabaseSettings, Names
+from booking_doctor.sources import Place
 
 _CONNECT_TIMEOUT_S: Final = 10
 
@@ -71,7 +71,7 @@ class Database:
     One PostgreSQL database under this installation's names.
     """
 
-    def __init__(self, settings: DatabaseSettings, names: Names, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008  frozen
+    def __init__(self, settings: DatabaseSettings, names: Names, timeouts: Timeouts = Timeouts()) -> None:
         self.settings = settings
         self.timeouts = timeouts
         self.tables: Mapping[str, Table] = application_tables(names)
@@ -130,7 +130,7 @@ class Database:
         # NOTE: one statement for all options, because a remote database answers each in tens of milliseconds.
         setting = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
         with translated(self.settings), self._engine.begin() as connection:
-            connection.exec_driver_sql(f"SELECT {setting}")  # noqa: S608  our own constants
+            connection.exec_driver_sql(f"SELECT {setting}")
             yield connection
 
     def place(self) -> Place:
@@ -283,32 +283,41 @@ def _in_our_words(error: BaseException | None, settings: DatabaseSettings) -> Da
     return DatabaseError(f"the database answered with error {state}: {primary}")
 
 
+_NO_LOGIN: Final = ("password authentication failed", "no password supplied")
+_REFUSALS: Final = (
+    *("does not exist", "no pg_hba.conf entry", "is not permitted to log in", "permission denied for database"),
+    *("Tenant or user not found", "tenant/user"),  # Supabase's pooler
+)
+
+
 def _without_state(message: str, settings: DatabaseSettings) -> DatabaseError:
     """
     A connection that failed has no SQLSTATE, only the server's words; the password is never among them, but be sure.
     """
     secret = settings.password.value if settings.password else ""
     line = _first_line(message.replace(secret, "***") if secret else message)
-    place = f"the database at {settings.address}"
-    if "password authentication failed" in message or "no password supplied" in message:
-        return DatabaseForbidden(f"{place} refused the login of {settings.user}", hint=f"check {settings.variable}")
-    if "does not exist" in message or "no pg_hba.conf entry" in message:
-        return DatabaseForbidden(
-            f"{place} refused: {line.rpartition('FATAL:')[2].strip()}", hint=f"check {settings.variable}"
-        )
+    place, refusal = f"the database at {settings.address}", line.partition("FATAL:")[2].strip()
+    if any(words in message for words in _NO_LOGIN):
+        return DatabaseForbidden(f"{place} refused the login of {_role(settings)}", hint=f"check {settings.variable}")
+    if any(words in refusal for words in _REFUSALS):
+        return DatabaseForbidden(f"{place} refused: {refusal}", hint=f"check {settings.variable}")
     return DatabaseUnreachable(f"cannot reach {place}", hint=f"check {settings.variable} and the network ({line})")
+
+
+def _role(settings: DatabaseSettings) -> str:
+    return settings.user or "this user"
 
 
 _Builder = Callable[[str, str, str, DatabaseSettings], DatabaseError]
 
 
-def _refused(state: str, primary: str, where: str, settings: DatabaseSettings) -> DatabaseError:
+def _refused(_state: str, primary: str, _where: str, settings: DatabaseSettings) -> DatabaseError:
     if "row-level security" in primary:
         hint = (
             "connect as a role that row level security does not filter, such as the tables' owner or one with BYPASSRLS"
         )
-        return DatabaseForbidden(f"row level security hides rows from {settings.user}: {primary}", hint=hint)
-    return DatabaseForbidden(f"{settings.user} may not do that: {primary}", hint="grant it, or use another role")
+        return DatabaseForbidden(f"row level security hides rows from {_role(settings)}: {primary}", hint=hint)
+    return DatabaseForbidden(f"{_role(settings)} may not do that: {primary}", hint="grant it, or use another role")
 
 
 _BY_STATE: Final[Mapping[str, _Builder]] = {
@@ -322,7 +331,7 @@ _BY_STATE: Final[Mapping[str, _Builder]] = {
     "28": lambda _s, primary, _w, d: DatabaseForbidden(primary, hint=f"check {d.variable}"),
     "3D000": lambda _s, primary, _w, d: DatabaseForbidden(primary, hint=f"check {d.variable}"),
     "57014": lambda _s, _p, _w, _d: DatabaseUnreachable(
-        "a statement took longer than its time-out",
+        "a statement was cancelled, by its time-out or by somebody",
         hint="choose a smaller window, or try when the database is less busy",
     ),
     "55P03": lambda _s, _p, _w, _d: DatabaseUnreachable(

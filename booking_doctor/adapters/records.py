@@ -25,6 +25,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -35,6 +36,8 @@ from booking_doctor.reconcile import Booking, Customer, Overview
 
 _LINES_AT_ONCE: Final = 8_000
 """A span with more rows than this is streamed, so that rows created all at once cannot fill the memory."""
+
+_WHOLE: Final = frozenset({"smallint", "integer", "bigint"})
 
 _NEEDED: Final = {
     "messages": (
@@ -104,43 +107,23 @@ class DatabaseRecords:
         """
         SIDs of the window's rows that another row carries too, wherever that one lies in time.
         """
-        here, anywhere = self._messages.id.table.alias("here"), self._messages.id.table.alias("anywhere")
-        inside = (here.c.created_at >= window.since, here.c.created_at < window.until)
-        sids = (
-            select(here.c.message_sid.label("sid"))
-            .distinct()
-            .where(*inside, here.c.message_sid.is_not(None))
-            .subquery()
-        )
-        number = func.count()
-        several = (
-            select(sids.c.sid, number)
-            .join(anywhere, anywhere.c.message_sid == sids.c.sid)
-            .group_by(sids.c.sid)
-            .having(number > 1)
-        )
-        found = {sid: count for sid, count in connection.execute(several)}
+        within = self._within(window.since, window.until)
+        sids = select(self._sid().label("sid")).distinct().where(*within, self._sid().is_not(None)).cte()
+        anywhere = self._messages.id.table.alias("anywhere").c
+        carried = [select(sids.c.sid).join(anywhere.id.table, anywhere.message_sid == sids.c.sid)]
         if self._database.has("messages", "twilio_message_sid"):
-            found |= self._duplicated_in_second_column(connection, window)
-        return found
-
-    def _duplicated_in_second_column(self, connection: Connection, window: Window) -> dict[str, int]:
-        here, anywhere = self._messages.id.table.alias("here"), self._messages.id.table.alias("anywhere")
-        first = select(func.count()).where(anywhere.c.message_sid == here.c.twilio_message_sid).scalar_subquery()
-        number = func.count() + first
-        question = (
-            select(here.c.twilio_message_sid, number)
-            .where(here.c.created_at >= window.since, here.c.created_at < window.until)
-            .where(here.c.message_sid.is_(None), here.c.twilio_message_sid.is_not(None))
-            .group_by(here.c.twilio_message_sid)
-            .having(number > 1)
-        )
-        return {sid: count for sid, count in connection.execute(question)}
+            # NOTE: kept apart from the first column, whose index would be of no use to a condition on both.
+            unsaid = or_(anywhere.message_sid.is_(None), anywhere.message_sid == "")
+            second = (anywhere.twilio_message_sid == sids.c.sid) & unsaid
+            carried.append(select(sids.c.sid).join(anywhere.id.table, second))
+        each, number = union_all(*carried).subquery().c.sid, func.count()
+        question = select(each, number).group_by(each).having(number > 1)
+        return dict(connection.execute(question).tuples().all())
 
     def _split(self, connection: Connection, window: Window) -> list[Row]:
         if not self._database.has("messages", "twilio_message_sid"):
             return []
-        differ = self._messages.message_sid != self._messages.twilio_message_sid
+        differ = _said(self._messages.message_sid) != _said(self._messages.twilio_message_sid)
         return self._rows(connection, *self._within(window.since, window.until), differ)
 
     # rows
@@ -186,15 +169,25 @@ class DatabaseRecords:
         return [self._message_column(name).label(name) for name in Row.__slots__]
 
     def _message_column(self, name: str) -> ColumnElement[Any]:
+        """
+        A column in the type that `Row` has it in, whatever it is here.
+        """
         if not self._database.has("messages", name):
             return null()
         column = self._messages[name]
-        return cast(column, Text) if name not in {"segments", "cost_usd", "created_at"} else column
+        if name == "segments" and self._database.columns("messages")[column.name].type not in _WHOLE:
+            return func.trim_scale(cast(column, Numeric), type_=Numeric())
+        if name == "cost_usd":
+            return cast(column, Numeric)
+        return column if name in {"segments", "created_at"} else cast(column, Text)
 
     def _sid(self) -> ColumnElement[str]:
+        """
+        The SID it goes by, as `Row.sid` has it; null where there is none.
+        """
         if not self._database.has("messages", "twilio_message_sid"):
-            return self._messages.message_sid
-        return func.coalesce(self._messages.message_sid, self._messages.twilio_message_sid)
+            return _said(self._messages.message_sid)
+        return func.coalesce(_said(self._messages.message_sid), _said(self._messages.twilio_message_sid))
 
     def _within(self, since: datetime, until: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         return self._messages.created_at >= since, self._messages.created_at < until
@@ -208,7 +201,7 @@ class DatabaseRecords:
             self._sid(),
             self._status(),
             *(self._text(name) for name in ("direction", "to_number", "from_number", "segments")),
-            func.coalesce(cast(func.trim_scale(func.abs(cast(cost, Numeric))), Text), ""),
+            func.coalesce(cast(func.trim_scale(func.abs(cost)), Text), ""),
             self._text("body"),
         ]
         line = parts[0]
@@ -262,7 +255,7 @@ class DatabaseRecords:
             .order_by(customers.id)
         )
         with self._database.reading() as connection:
-            return [Customer(id=id_, phone=phone) for id_, phone in connection.execute(question)]
+            return [Customer(id=id_, phone=phone) for id_, phone in connection.execute(question).tuples()]
 
     def _named_sid(self) -> ColumnElement[str]:
         metadata = cast(self._database.tables["pending_bookings"].c.metadata, JSONB)
@@ -323,10 +316,18 @@ def _endings(numbers: Collection[str]) -> Sequence[str]:
     return sorted({re.sub("[^0-9]", "", number)[-_ENDING:] for number in numbers})
 
 
+def _said(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """
+    The text, or null where it is empty, as careless code leaves it.
+    """
+    said: ColumnElement[str] = func.nullif(column, "")
+    return said
+
+
 def _row(row: RowMapping) -> Row:
     return Row(**{**row, "created_at": _utc(row["created_at"])})
 
 
-def _utc(moment: datetime) -> datetime:
+def _utc(moment: datetime | None) -> datetime | None:
     # NOTE: a column without zone comes back naive; the transaction's zone is UTC, so that is what it means.
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment and (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))

@@ -1,24 +1,27 @@
 """
 Twilio's message log over HTTP: raw pages a day at a time, single messages through the SDK.
 
-The SDK's own list objects are not used: they lose time zones, hide status codes and cost four times the parsing. Waiting,
-giving up and telling a refusal from a fault are the same for both ways in.
+The SDK's own list objects are not used: they lose time zones, hide status codes and cost four times the parsing.
+Connections, waiting, giving up and telling a refusal from a fault are the same for both ways in.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import random
+import ssl
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
@@ -26,7 +29,7 @@ import tenacity
 import urllib3
 
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage
-from booking_doctor.errors import TwilioError, TwilioRefused, TwilioUnreachable
+from booking_doctor.errors import SettingsError, TwilioError, TwilioRefused, TwilioUnreachable
 from booking_doctor.findings import JSONValue, Progress, Silent, Window
 from booking_doctor.reconcile import Page, Unread
 from booking_doctor.settings import TwilioSettings
@@ -43,11 +46,13 @@ How far the scan for messages without `date_sent` looks back, in pages. Nothing 
 a message loses its place at the top once it is sent, or has failed.
 """
 
-_TOO_MANY_REQUESTS: Final = 429
-_CONCURRENCY: Final = frozenset({20429, 429})
-"""Error codes of a 429 that passes. 63038 is a daily cap (https://www.twilio.com/docs/api/errors/63038)."""
+_PASSING: Final = frozenset({20429, 429, None})
+"""Error codes of a 429 that passes; a proxy's has none. 63038 is a daily cap (https://www.twilio.com/docs/api/errors/63038)."""
 
-_Answer = TypeVar("_Answer")
+_OF_THE_ACCOUNT: Final = frozenset({401, 403, 429})
+"""Refusals that every other day would meet as well: the credential is not accepted, a cap is reached."""
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,101 +73,6 @@ class Patience:
     first_tries: int = 3
 
 
-class _Passing(Exception):
-    """
-    A fault that may be gone on the next try.
-    """
-
-    def __init__(self, reason: str, *, retry_after: float | None = None, connected: bool = True) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-        self.connected = connected
-
-
-class _PageDocument(msgspec.Struct, gc=False):
-    messages: list[TwilioMessage]
-    next_page_uri: str | None = None
-
-
-class _Refusal(msgspec.Struct):
-    code: int | None = None
-    message: str | None = None
-
-
-_decode_page = msgspec.json.Decoder(_PageDocument).decode
-_decode_message = msgspec.json.Decoder(TwilioMessage).decode
-_decode_refusal = msgspec.json.Decoder(_Refusal).decode
-
-
-@dataclass(slots=True)
-class _Tries:
-    """
-    When to try again, and when to stop: shared by all requests of one log, so that one day's progress keeps the others
-    waiting for theirs.
-    """
-
-    patience: Patience
-    progress: Progress
-    halted: threading.Event = field(default_factory=threading.Event)
-    answered: bool = False
-    last_progress: float = field(default_factory=time.monotonic)
-    jitter: random.Random = field(default_factory=random.Random)
-
-    def run(self, ask: Callable[[], _Answer]) -> _Answer:
-        """
-        *ask* until it succeeds, is refused, or the patience ends.
-
-        Raises:
-            TwilioError: It was refused, or would not succeed.
-        """
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Passing),
-            wait=self._wait,
-            stop=self._stop,
-            sleep=self._pause,
-            before_sleep=self._announce,
-            reraise=True,
-        )
-        try:
-            answer = retrying(ask)
-        except _Passing as fault:
-            message = f"Twilio cannot be read: {fault}"
-            raise TwilioUnreachable(
-                message, hint="check the network and TWILIO_API_BASE_URL, then run it again"
-            ) from fault
-        self.answered = True
-        self.last_progress = time.monotonic()
-        return answer
-
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        fault = _fault(state)
-        longest = min(self.patience.longest_wait, self.patience.first_wait * 2 ** (state.attempt_number - 1))
-        if fault.retry_after is not None:
-            return fault.retry_after + self.jitter.uniform(0, min(1, longest))
-        return self.jitter.uniform(longest / 2, longest)
-
-    def _stop(self, state: tenacity.RetryCallState) -> bool:
-        idle = time.monotonic() + state.upcoming_sleep - max(self.last_progress, state.start_time)
-        never_connected = not self.answered and not _fault(state).connected
-        return (
-            self.halted.is_set()
-            or idle > self.patience.give_up_after
-            or (never_connected and state.attempt_number >= self.patience.first_tries)
-        )
-
-    def _pause(self, seconds: float) -> None:
-        self.halted.wait(seconds)
-
-    def _announce(self, state: tenacity.RetryCallState) -> None:
-        self.progress.waiting(state.upcoming_sleep, str(_fault(state)))
-
-
-def _fault(state: tenacity.RetryCallState) -> _Passing:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, _Passing)  # noqa: S101  tenacity retries nothing else here
-    return error
-
-
 class TwilioLog:
     """
     The log of one account, as `booking_doctor.reconcile` reads it.
@@ -170,38 +80,39 @@ class TwilioLog:
     Args:
         in_flight: How many days are read at once. Twilio limits requests at the same time, not a rate
             (https://www.twilio.com/docs/api/errors/20429).
+
+    Raises:
+        SettingsError: The proxy or the certificates that the environment names cannot be used.
     """
 
     def __init__(
         self,
         settings: TwilioSettings,
         *,
-        patience: Patience = Patience(),  # noqa: B008  frozen
+        patience: Patience = Patience(),
         in_flight: int = 4,
         progress: Progress | None = None,
     ) -> None:
         self._settings = settings
-        self._patience = patience
         self._in_flight = in_flight
         self._progress = progress or Silent()
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
+        self._tries = _Tries(patience, self._progress, retried=lambda: self._count("twilio_retries"))
         self._http = _connections(settings.base_url, patience, in_flight)
-        self._headers = urllib3.make_headers(
-            basic_auth=f"{settings.username}:{settings.password.value}", accept_encoding="gzip", keep_alive=True
-        )
+        self._headers = _login(settings.username, settings.password.value)
         self._collection = f"/2010-04-01/Accounts/{settings.account_sid}/Messages"
 
     def coverage(self) -> Mapping[str, JSONValue]:
         """
         Requests made: of day walks, of the scan for messages without a date, and for single messages.
         """
-        counted = {name: self._counts[name] for name in ("twilio_pages", "twilio_requests", "undated_requests")}
-        return {
-            **counted,
-            "sid_requests": self._counts["sid_requests"],
-            "twilio_retries": self._counts["twilio_retries"],
-        }
+        names = ("twilio_pages", "twilio_requests", "undated_requests", "sid_requests", "twilio_retries")
+        return {name: self._counts[name] for name in names}
+
+    def _count(self, name: str) -> None:
+        with self._counting:
+            self._counts[name] += 1
 
     # pages
 
@@ -211,145 +122,106 @@ class TwilioLog:
 
         Reading begins now, not with the first `next`, and goes a few pages ahead of whoever consumes them.
         """
-        days = _days(window)
-        walks = _Walks(days, _Tries(self._patience, self._progress), queue.Queue(2 * self._in_flight))
+        days, reading = _days(window), _Reading()
+        walks = [(None, self._scan(reading, window)), *((day, self._walk(reading, day)) for day in days)]
+        self._tries.progressed()
         self._progress.days(len(days))
-        threading.Thread(target=self._read, args=(walks, window), daemon=True).start()
-        return self._collect(walks)
+        jobs = [self._or_unread(reading, day, walk) for day, walk in walks]
+        return _ahead(jobs, reading.halt, self._in_flight)
 
-    def _collect(self, walks: _Walks) -> Iterator[Page | Unread]:
-        open_walks = len(walks.days) + 1
-        try:
-            while open_walks:
-                item = walks.results.get()
-                if isinstance(item, BaseException):
-                    raise item
-                open_walks -= isinstance(item, Unread) or item.last
-                yield item
-        finally:
-            walks.tries.halted.set()
-
-    def _read(self, walks: _Walks, window: Window) -> None:
-        self._guarded(walks, None, lambda: self._scan(walks, window))
-        waiting = deque(walks.days)
-
-        def read_days() -> None:
-            while waiting:
-                try:
-                    day = waiting.popleft()
-                except IndexError:
-                    return
-                self._guarded(walks, day, lambda day=day: self._walk(walks, day))  # type: ignore[misc]
-
-        for _ in range(self._in_flight):
-            threading.Thread(target=read_days, daemon=True).start()
-
-    def _guarded(self, walks: _Walks, day: date | None, read: Callable[[], None]) -> None:
+    def _or_unread(self, reading: _Reading, day: date | None, walk: Iterator[Page]) -> Iterator[Page | Unread]:
         """
-        Whatever ends a walk reaches whoever collects: none may wait for a page that never comes.
+        The pages of a walk, and at its end what broke it off, if anything did.
         """
+        if reading.refused is not None:
+            yield Unread(day, reading.refused)
+            return
         try:
-            if walks.refusal:
-                raise walks.refusal
-            read()
-        except TwilioRefused as error:
-            walks.refusal = error
-            walks.put(Unread(day, error))
+            yield from walk
         except TwilioError as error:
-            walks.put(Unread(day, error))
-        except BaseException as error:  # noqa: BLE001  raised again by the collector
-            walks.put(error)
+            if self._concerns_all(error):
+                reading.refused = error
+            yield Unread(day, error)
 
-    def _walk(self, walks: _Walks, day: date) -> None:
+    def _concerns_all(self, error: TwilioError) -> bool:
+        refused = isinstance(error, TwilioRefused) and error.status in _OF_THE_ACCOUNT
+        return refused or not self._tries.connected
+
+    def _walk(self, reading: _Reading, day: date) -> Iterator[Page]:
         """
         All pages of a UTC day.
         """
-        for document in self._follow(walks.tries, f"DateSent={day}&", "twilio_requests"):
+        for document in self._follow(reading.halt, f"DateSent={day}&", "twilio_requests"):
             self._count("twilio_pages")
             self._progress.page(len(document.messages))
-            walks.put(Page(day, document.messages, last=document.next_page_uri is None))
+            yield Page(day, document.messages, last=document.next_page_uri is None)
         self._progress.day_done()
 
-    def _scan(self, walks: _Walks, window: Window) -> None:
+    def _scan(self, reading: _Reading, window: Window) -> Iterator[Page]:
         """
         The newest pages of the unfiltered log; it ends at the window's start, or after `SCAN_PAGES`.
         """
-        for number, document in enumerate(self._follow(walks.tries, "", "undated_requests"), start=1):
+        for number, document in enumerate(self._follow(reading.halt, "", "undated_requests"), start=1):
             past = _begins_before(document.messages, window)
             last = document.next_page_uri is None or past or number == SCAN_PAGES
-            walks.put(Page(None, document.messages, last=last))
+            yield Page(None, document.messages, last=last)
             if last:
                 return
 
-    def _follow(self, tries: _Tries, filters: str, counter: str) -> Iterator[_PageDocument]:
+    def _follow(self, halt: _Halt, filters: str, counter: str) -> Iterator[_PageDocument]:
         uri: str | None = f"{self._collection}.json?{filters}PageSize={PAGE_SIZE}"
-        while uri:
-            here: str = uri
-            document = tries.run(lambda: self._page(here, counter))  # noqa: B023  run at once
-            if document.next_page_uri == here:
-                message = "Twilio's log repeats itself: a page names itself as the next one"
+        seen: set[str] = set()
+        while uri is not None:
+            if uri in seen:
+                message = "Twilio's log repeats itself: a page names an earlier one as the next"
                 raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
+            # NOTE: the credential goes along, so a page may not send us anywhere but to this account's messages.
+            if not uri.startswith(f"{self._collection}.json?"):
+                message = "Twilio's log names a next page that is not of this account's messages"
+                raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
+            seen.add(uri)
+            document = self._tries.run(partial(self._page, uri, counter), halt)
             yield document
+            # NOTE: whoever collects may have been busy with the page for long, and that is no fault of Twilio's.
+            self._tries.progressed()
             uri = document.next_page_uri
 
     def _page(self, uri: str, counter: str) -> _PageDocument:
-        # NOTE: the credential goes along, so a page may not send us anywhere but to this account's messages.
-        if not uri.startswith(self._collection):
-            message = "Twilio's log names a next page that is not of this account's messages"
-            raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
-        self._count(counter)
-        try:
-            answer = self._http.request("GET", self._settings.base_url + uri, headers=self._headers, redirect=False)
-        except urllib3.exceptions.HTTPError as error:
-            self._count("twilio_retries")
-            raise _lost(error) from error
-        self._refuse(answer.status, answer.data, answer.headers.get("Retry-After"))
+        url = self._settings.base_url + uri
+        answer = self._answer(partial(self._http.request, "GET", url, headers=self._headers, redirect=False), counter)
+        _refuse(answer)
         return _understood(_decode_page, answer.data)
 
-    def _refuse(self, status: int, body: bytes, retry_after: str | None) -> None:
-        """
-        Nothing where the answer is 200; else the fault that it means.
-        """
-        if status == 200:
-            return
-        refusal = _refusal(body)
-        code = refusal.code or status
-        if status >= 500 or (status == _TOO_MANY_REQUESTS and code in _CONCURRENCY):
-            self._count("twilio_retries")
-            raise _Passing(f"it answers {status} (code {code})", retry_after=_seconds(retry_after))
-        if not 400 <= status < 500:
-            message = f"Twilio's answer was not its message log (HTTP {status})"
-            raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
-        raise TwilioRefused(
-            f"Twilio refused (HTTP {status}, code {code})", status=status, code=code, hint=_advice(code)
-        )
-
-    def _count(self, name: str) -> None:
-        with self._counting:
-            self._counts[name] += 1
+    def _answer(self, ask: Callable[[], urllib3.BaseHTTPResponse], counter: str) -> urllib3.BaseHTTPResponse:
+        self._count(counter)
+        try:
+            answer = ask()
+        except urllib3.exceptions.HTTPError as error:
+            raise _lost(error) from error
+        self._tries.connected = True
+        return answer
 
     # single messages
 
     def fetch(self, sids: Sequence[str]) -> Iterator[tuple[str, TwilioMessage | None]]:
         """
-        Each message by its SID, several at once; None where Twilio answers 404.
+        Each message by its SID, several at once and as they come; None where Twilio answers 404.
 
         Raises:
             TwilioError: It was refused or would not come; what was yielded before stands.
         """
         if not sids:
-            return
-        client, tries = self._sdk(), _Tries(self._patience, self._progress)
-        pool = ThreadPoolExecutor(self._in_flight)
-        try:
-            yield from zip(sids, pool.map(lambda sid: tries.run(lambda: self._single(client, sid)), sids), strict=True)
-        finally:
-            tries.halted.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            return iter(())
+        client, halt = self._sdk(), _Halt()
+        self._tries.progressed()
+        return _ahead([self._lookup(client, sid, halt) for sid in sids], halt, self._in_flight)
+
+    def _lookup(self, client: Client, sid: str, halt: _Halt) -> Iterator[tuple[str, TwilioMessage | None]]:
+        yield sid, self._tries.run(partial(self._single, client, sid), halt)
+        self._tries.progressed()
 
     def _sdk(self) -> Client:
         # NOTE: imported here because it takes a tenth of a second, and most runs fetch nothing.
-        from twilio.http.http_client import TwilioHttpClient
         from twilio.rest import Client
 
         settings = self._settings
@@ -357,46 +229,23 @@ class TwilioLog:
             settings.username,
             settings.password.value,
             settings.account_sid,
-            http_client=TwilioHttpClient(timeout=self._patience.read_timeout),
+            http_client=_Carrier(self._http),
             # An empty mapping would make the SDK read the process environment.
             environment={"TWILIO_ACCOUNT_SID": settings.account_sid},
         )
 
     def _single(self, client: Client, sid: str) -> TwilioMessage | None:
         # NOTE: the raw answer, because the SDK's message drops the time zone of its dates.
-        import requests
-
-        self._count("sid_requests")
         url = f"{self._settings.base_url}{self._collection}/{quote(sid, safe='')}.json"
-        try:
-            answer = client.request("GET", url)
-        except requests.RequestException as error:
-            self._count("twilio_retries")
-            raise _Passing(f"the connection was lost ({type(error).__name__})") from error
-        body = answer.text.encode()
-        if answer.status_code == 404 and _refusal(body).code == 20404:
+        answer = self._answer(partial(client.request, "GET", url), "sid_requests")
+        if answer.status == 404 and _refusal(answer.data).code == 20404:
             return None
-        self._refuse(answer.status_code, body, (answer.headers or {}).get("Retry-After"))
-        return _understood(_decode_message, body)
-
-
-@dataclass(slots=True)
-class _Walks:
-    """
-    One reading of the log: its days, what has come and is not yet collected, and a refusal that ends them all.
-    """
-
-    days: Sequence[date]
-    tries: _Tries
-    results: queue.Queue[Page | Unread | BaseException]
-    refusal: TwilioRefused | None = None
-
-    def put(self, item: Page | Unread | BaseException) -> None:
-        while not self.tries.halted.is_set():
-            try:
-                return self.results.put(item, timeout=0.2)
-            except queue.Full:
-                continue
+        _refuse(answer)
+        message = _understood(_decode_message, answer.data)
+        if message.sid != sid:
+            text = "Twilio's answer was another message than the one asked for"
+            raise TwilioUnreachable(text, hint="check TWILIO_API_BASE_URL")
+        return message
 
 
 def _days(window: Window) -> list[date]:
@@ -412,29 +261,328 @@ def _begins_before(messages: Sequence[TwilioMessage], window: Window) -> bool:
         return False  # its own day's walk names it
 
 
+# --- reading ahead ---------------------------------------------------------------------------------------------------
+
+
+class _Halted(Exception):
+    """
+    Nobody collects any more.
+    """
+
+
+@dataclass(slots=True)
+class _Halt:
+    """
+    Whether anybody still collects. A plain flag: the garbage collector may set it in the middle of anything, and any
+    lock that it needed could be held just then.
+    """
+
+    asked: bool = False
+
+    def ask(self) -> None:
+        self.asked = True
+
+    def pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self.asked:
+                raise _Halted
+            time.sleep(min(left, 0.1))
+
+
+@dataclass(slots=True)
+class _Reading:
+    """
+    One reading of the log.
+
+    Attributes:
+        refused: An error that every day not yet begun would meet too, and so is not asked for.
+    """
+
+    halt: _Halt = field(default_factory=_Halt)
+    refused: TwilioError | None = None
+
+
+def _ahead(jobs: Sequence[Iterator[_Item]], halt: _Halt, hands: int) -> Iterator[_Item]:
+    """
+    What the jobs yield, some at once and a little ahead of whoever iterates. The first is done before the others begin.
+
+    The threads are daemons, so that none of them keeps a process alive that was interrupted, and they end when whoever
+    iterates stops, or never begins because something else went wrong.
+    """
+    crew = _Crew(deque(jobs), halt, queue.Queue(2 * hands))
+    collected = crew.collect(len(jobs))
+    weakref.finalize(collected, halt.ask)
+    threading.Thread(target=crew.work, args=(hands,), daemon=True).start()
+    return collected
+
+
+@dataclass(slots=True)
+class _Crew(Generic[_Item]):
+    """
+    Jobs, the threads that do them, and what they hand over: items, None at the end of each job, or what went wrong.
+    """
+
+    jobs: deque[Iterator[_Item]]
+    halt: _Halt
+    results: queue.Queue[_Item | BaseException | None]
+
+    def collect(self, jobs: int) -> Iterator[_Item]:
+        try:
+            while jobs:
+                item = self.results.get()
+                if isinstance(item, BaseException):
+                    raise item
+                if item is None:
+                    jobs -= 1
+                else:
+                    yield item
+        finally:
+            self.halt.ask()
+
+    def work(self, hands: int = 1) -> None:
+        """
+        Do jobs until there are none, and have so many *hands* do them after the first.
+
+        Whatever goes wrong is handed over: nobody may wait for an item that never comes.
+        """
+        try:
+            while (job := self._next()) is not None:
+                for item in job:
+                    self._hand_over(item)
+                self._hand_over(None)
+                for _ in range(1, hands):
+                    threading.Thread(target=self.work, daemon=True).start()
+                hands = 1
+        except _Halted:
+            pass
+        except BaseException as error:  # noqa: BLE001  raised again by the collector
+            with suppress(_Halted):
+                self._hand_over(error)
+
+    def _next(self) -> Iterator[_Item] | None:
+        with suppress(IndexError):
+            return self.jobs.popleft()
+        return None
+
+    def _hand_over(self, item: _Item | BaseException | None) -> None:
+        while not self.halt.asked:
+            with suppress(queue.Full):
+                return self.results.put(item, timeout=0.2)
+        raise _Halted
+
+
+# --- trying again ----------------------------------------------------------------------------------------------------
+
+
+class _Fault(Exception):
+    """
+    It may be gone on the next try.
+    """
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class _NoConnection(_Fault):
+    """
+    Not even a connection.
+    """
+
+
+@dataclass(slots=True)
+class _Tries:
+    """
+    When to try again, and when to stop: shared by all requests of one log, so that one day's progress keeps the others
+    waiting for theirs.
+
+    Attributes:
+        retried: Called before each retry.
+        connected: Whether Twilio has ever been reached.
+    """
+
+    patience: Patience
+    progress: Progress
+    retried: Callable[[], None]
+    connected: bool = False
+    last_progress: float = field(default_factory=time.monotonic)
+    jitter: random.Random = field(default_factory=random.Random)
+
+    def progressed(self) -> None:
+        self.last_progress = time.monotonic()
+
+    def run(self, ask: Callable[[], _Item], halt: _Halt) -> _Item:
+        """
+        *ask* until it succeeds, is refused, or the patience ends.
+
+        Raises:
+            TwilioError: It was refused, or would not succeed.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Fault),
+            wait=self._wait,
+            stop=self._stop,
+            sleep=halt.pause,
+            before_sleep=self._announce,
+            reraise=True,
+        )
+        try:
+            answer = retrying(ask)
+        except _Fault as fault:
+            message, hint = (
+                f"Twilio cannot be read: {fault}",
+                "check the network and TWILIO_API_BASE_URL, then run it again",
+            )
+            raise TwilioUnreachable(message, hint=hint) from fault
+        self.progressed()
+        return answer
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        doubled = self.patience.first_wait * 2 ** min(state.attempt_number - 1, 30)
+        longest = min(self.patience.longest_wait, doubled)
+        asked = _fault(state).retry_after
+        if asked is not None:
+            return asked + self.jitter.uniform(0, min(1, longest))
+        return self.jitter.uniform(longest / 2, longest)
+
+    def _stop(self, state: tenacity.RetryCallState) -> bool:
+        self.connected = self.connected or not isinstance(_fault(state), _NoConnection)
+        idle = time.monotonic() + state.upcoming_sleep - self.last_progress
+        tried_enough = state.attempt_number >= self.patience.first_tries
+        return idle > self.patience.give_up_after or (tried_enough and not self.connected)
+
+    def _announce(self, state: tenacity.RetryCallState) -> None:
+        self.retried()
+        self.progress.waiting(state.upcoming_sleep, str(_fault(state)))
+
+
+def _fault(state: tenacity.RetryCallState) -> _Fault:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, _Fault)  # noqa: S101  tenacity retries nothing else here
+    return error
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Carrier:
+    """
+    The SDK's HTTP client over our own connections: proxy, certificates and time-outs are the same for both ways in.
+    """
+
+    http: urllib3.PoolManager
+
+    def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], auth: tuple[str, str], **_: object
+    ) -> urllib3.BaseHTTPResponse:
+        return self.http.request(method, url, headers={**headers, **_login(*auth)}, redirect=False)
+
+
+def _login(username: str, password: str) -> dict[str, str]:
+    return urllib3.make_headers(basic_auth=f"{username}:{password}", accept_encoding="gzip", keep_alive=True)
+
+
 def _connections(base_url: str, patience: Patience, size: int) -> urllib3.PoolManager:
     parts = urlsplit(base_url)
-    proxy = getproxies().get(parts.scheme)
-    if proxy_bypass(parts.hostname or ""):
-        proxy = None
-    build = partial(urllib3.ProxyManager, proxy) if proxy else urllib3.PoolManager
     timeout = urllib3.Timeout(connect=patience.connect_timeout, read=patience.read_timeout)
-    return build(maxsize=size, retries=False, timeout=timeout)
+    trusted = _trusted() if parts.scheme == "https" else None
+    options: dict[str, Any] = {"maxsize": size, "retries": False, "timeout": timeout, "ssl_context": trusted}
+    proxies = getproxies()
+    variable = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
+    if variable is None or proxy_bypass(parts.netloc):
+        return urllib3.PoolManager(**options)
+    proxied = _proxied(proxies[variable], options)
+    if proxied is None:
+        message = f"the proxy that {variable.upper()}_PROXY names cannot be used"
+        raise SettingsError(message, hint="write http://[user:password@]host:port, or except the host with NO_PROXY")
+    return proxied
+
+
+def _proxied(proxy: str, options: Mapping[str, Any]) -> urllib3.ProxyManager | None:
+    """
+    Connections through *proxy*; None where its URL cannot be meant. Nothing says why: it may hold a password.
+    """
+    try:
+        url = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        login = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
+        manager = urllib3.ProxyManager(
+            url._replace(auth=None).url, proxy_headers=login, proxy_ssl_context=options["ssl_context"], **options
+        )
+    except (urllib3.exceptions.HTTPError, ValueError):
+        return None
+    return manager if url.host else None
+
+
+def _trusted() -> ssl.SSLContext:
+    """
+    Whose certificates are accepted: the bundle that the environment names, as the SDK takes it; else the system's and
+    Mozilla's, because some Pythons come without the one, and some networks sign with what only the system knows.
+
+    Raises:
+        SettingsError: The bundle is not there, or is none.
+    """
+    variable = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), None)
+    context = urllib3.util.create_urllib3_context()
+    if variable is None:
+        import certifi  # comes with requests
+
+        context.load_default_certs()
+        context.load_verify_locations(certifi.where())
+        return context
+    bundle = os.environ[variable]
+    try:
+        context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})  # noqa: PTH112
+    except OSError as error:
+        message = f"{variable} names no certificates: {bundle}"
+        raise SettingsError(
+            message, hint=f"name a file of certificates in PEM form, or leave {variable} out"
+        ) from error
+    return context
+
+
+_NO_CONNECTION: Final = {
+    urllib3.exceptions.SSLError: "no secure connection",
+    urllib3.exceptions.ProxyError: "no connection through the proxy",
+    urllib3.exceptions.NewConnectionError: "no connection",
+    urllib3.exceptions.ConnectTimeoutError: "no connection",
+}
 
 
 def _lost(error: urllib3.exceptions.HTTPError) -> Exception:
-    if isinstance(error, urllib3.exceptions.SSLError):
-        return TwilioUnreachable(
-            "Twilio's certificate was not accepted", hint="check TWILIO_API_BASE_URL and the proxy"
-        )
-    if isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
-        return _Passing("no connection", connected=False)
+    if isinstance(error, urllib3.exceptions.LocationValueError):
+        return TwilioUnreachable("TWILIO_API_BASE_URL names no host", hint="write http(s)://host[:port]")
+    if any(isinstance(reason, ssl.CertificateError) for reason in error.args):
+        message = "Twilio's certificate was not accepted"
+        return TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL, the proxy and REQUESTS_CA_BUNDLE")
+    for kind, reason in _NO_CONNECTION.items():
+        if isinstance(error, kind):
+            return _NoConnection(reason)
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return _Passing("it does not answer")
-    return _Passing("the connection was lost")
+        return _Fault("it does not answer")
+    return _Fault("the connection was lost")
 
 
-def _understood(decode: Callable[[bytes], _Answer], body: bytes) -> _Answer:
+# --- what an answer means --------------------------------------------------------------------------------------------
+
+
+class _PageDocument(msgspec.Struct, gc=False):
+    # NOTE: next_page_uri must be there; where it were not, a log that is cut off would pass for a whole one.
+    messages: list[TwilioMessage]
+    next_page_uri: str | None
+
+
+class _Refusal(msgspec.Struct):
+    code: int | None = None
+
+
+_decode_page = msgspec.json.Decoder(_PageDocument).decode
+_decode_message = msgspec.json.Decoder(TwilioMessage).decode
+_decode_refusal = msgspec.json.Decoder(_Refusal).decode
+
+
+def _understood(decode: Callable[[bytes], _Item], body: bytes) -> _Item:
     try:
         return decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -449,15 +597,45 @@ def _refusal(body: bytes) -> _Refusal:
         return _Refusal()
 
 
+def _refuse(answer: urllib3.BaseHTTPResponse) -> None:
+    """
+    Nothing where the answer is 200.
+
+    Raises:
+        TwilioError: What it means else.
+    """
+    status = answer.status
+    if status == 200:
+        return
+    if status < 400:
+        message = f"Twilio's answer was not its message log (HTTP {status})"
+        raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL: something else answers there")
+    code = _refusal(answer.data).code
+    said = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
+    if status >= 500 or status == 408 or (status == 429 and code in _PASSING):
+        reason = f"it answers {said}"
+        raise _Fault(reason, retry_after=_seconds(answer.headers.get("Retry-After")))
+    message = f"Twilio refused ({said})"
+    raise TwilioRefused(message, status=status, code=code or status, hint=_advice(code))
+
+
 def _seconds(retry_after: str | None) -> float | None:
-    # NOTE: Retry-After may also be a date; Twilio is only known to send seconds.
-    return float(retry_after) if retry_after and retry_after.strip().isdecimal() else None
+    """
+    Seconds, or until a date; None where it says neither.
+    """
+    try:
+        return float(urllib3.Retry().parse_retry_after(retry_after)) if retry_after else None
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+        return None
 
 
-def _advice(code: int) -> str:
+def _advice(code: int | None) -> str:
+    if code is None:
+        return "check TWILIO_API_BASE_URL and the proxy: Twilio's own refusals have a code"
     advice = {
         20003: "check TWILIO_ACCOUNT_SID and its token or key, or whether the account is suspended",
         20008: "these are test credentials, which cannot read messages; use the live ones",
+        20404: "check TWILIO_ACCOUNT_SID and TWILIO_API_BASE_URL",
         63038: "the account's daily cap is reached; run it again tomorrow",
     }
     return advice.get(code, f"see https://www.twilio.com/docs/errors/{code}")

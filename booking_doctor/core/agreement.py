@@ -203,8 +203,9 @@ def comparable(message: TwilioMessage, row: Row, vocabulary: frozenset[str] | No
         vocabulary: The words that the `status` column takes, see `expressible`.
     """
     word = expressible(message.status, vocabulary)
-    words = {None if row.status == word else row.status, row.twilio_status, message.status} - {None, word}
-    return not _speechless(message, word) and words <= STATUS_RANK.keys()
+    others = {row.status, row.twilio_status} - {None, word, message.status}
+    ranked = not others or {*others, message.status} <= STATUS_RANK.keys()
+    return ranked and not _speechless(message, word)
 
 
 def _speechless(message: TwilioMessage, word: str | None) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from booking_doctor.errors import DatabaseError, DatabaseForbidden, PartlyApplied, PlanRefused
+from booking_doctor.errors import DatabaseError, DatabaseForbidden, DoctorError, PartlyApplied, PlanRefused
 from booking_doctor.findings import PastRun, Progress
 from booking_doctor.repair.plan import Plan
 from booking_doctor.repair.steps import Left, Step
@@ -123,14 +123,9 @@ class Ledger(Protocol):
         Steps, by position, of the plan with that checksum that stand in the journal and were not undone.
         """
 
-    def prepare(self) -> None:
-        """
-        Make the journal's schema where it is not there.
-        """
-
     def write(self, run: Run, steps: Mapping[int, Step]) -> dict[int, str]:
         """
-        Write the steps with their journal entries, whole or, where some cannot be written, the rest of them.
+        Write the steps with their journal entries in one transaction: all of them, or all but those that cannot be.
 
         Returns:
             Why, for each step that was not written.
@@ -151,12 +146,12 @@ class Ledger(Protocol):
 
     def changed_since(self, entries: Sequence[Entry]) -> dict[int, str]:
         """
-        Why, for each entry that cannot be taken back as things stand.
+        Why, for each entry that could not be taken back as things stand.
         """
 
     def take_back(self, run_id: str, entries: Sequence[Entry]) -> dict[int, str]:
         """
-        Restore the rows of the entries and mark those undone, in one transaction where all can be restored.
+        Restore the rows of the entries and mark those undone in one transaction: all, or all but those that cannot be.
 
         Returns:
             Why, for each entry that was left.
@@ -237,9 +232,10 @@ def apply(plan: Plan, ledger: Ledger, run: Run, *, batch_size: int, progress: Pr
         PartlyApplied: The connection was lost on the way. What was written is in the journal; applying again writes the rest.
     """
     receipt = Receipt()
+    if not plan.steps:
+        return receipt
     try:
         with ledger.lock() as lock:
-            ledger.prepare()
             done = ledger.done(run.checksum)
             receipt.already = len(done)
             todo = {number: step for number, step in enumerate(plan.steps) if number not in done}
@@ -250,7 +246,8 @@ def apply(plan: Plan, ledger: Ledger, run: Run, *, batch_size: int, progress: Pr
                 receipt.left += [Left(subject=batch[n].subject, reason=reason) for n, reason in reasons.items()]
                 progress.written(len(receipt.written), len(todo))
     except DatabaseError as error:
-        raise _interrupted(error, len(receipt.written), f"booking-doctor undo {run.id}") from error
+        hint = f"the journal has them: run it again for the rest, or take them back with booking-doctor undo {run.id}"
+        raise _interrupted(error, len(receipt.written), "written", hint) from error
     return receipt
 
 
@@ -281,18 +278,19 @@ def undo(run_id: str, ledger: Ledger, *, batch_size: int, progress: Progress) ->
                 ]
                 progress.written(len(receipt.written), len(standing))
     except DatabaseError as error:
-        raise _interrupted(error, len(receipt.written), f"booking-doctor undo {run_id}") from error
+        raise _interrupted(error, len(receipt.written), "restored", "undo it again for the rest") from error
     return receipt
 
 
-def _interrupted(error: DatabaseError, written: int, way_back: str) -> Exception:
-    if written:
-        message = f"only {written:,} rows were written before this: {error.summary}"
-        return PartlyApplied(
-            message, hint=f"they are in the journal: run it again for the rest, or take them back with {way_back}"
-        )
+def _interrupted(error: DatabaseError, rows: int, done: str, hint: str) -> DoctorError:
+    """
+    What to raise for an error that ended the work after so many rows were *done*.
+    """
+    if rows:
+        were = "row was" if rows == 1 else "rows were"
+        return PartlyApplied(f"{rows:,} {were} {done}, then: {error.summary}", hint=hint)
     if isinstance(error, DatabaseForbidden):
-        return PlanRefused(f"{error.summary}; nothing was written", hint=error.hint)
+        return PlanRefused(f"{error.summary}; nothing was {done}", hint=error.hint)
     return error
 
 

@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -27,6 +28,7 @@ SMALL_WINDOW: Final = 100
 """A plan is too large to be a repair over so many rows, or over this share of a window of at least so many messages."""
 
 _FORMAT: Final = 1
+_ANEW: Final = "make a new one with: booking-doctor backfill --save PLAN"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,15 +136,16 @@ def unseal(text: str, name: str) -> Plan:
     try:
         sealed = msgspec.json.decode(text, type=_Sealed)
     except msgspec.DecodeError as error:
-        message = f"{name} is no plan of this version, or is truncated"
-        raise PlanRefused(message, hint="make a new one with: booking-doctor backfill --save PLAN") from error
+        raise _unfit(name, "is no plan of this version, or is truncated") from error
     if sealed.booking_doctor_plan.format != _FORMAT:
-        message = f"{name} was made by another version of booking-doctor"
-        raise PlanRefused(message, hint="make a new one with: booking-doctor backfill --save PLAN")
+        raise _unfit(name, "was made by another version of booking-doctor")
     if sealed.checksum != sealed.booking_doctor_plan.checksum:
-        message = f"{name} was changed after it was made: its checksum does not fit"
-        raise PlanRefused(message, hint="make a new one with: booking-doctor backfill --save PLAN")
+        raise _unfit(name, "was changed after it was made: its checksum does not fit")
     return sealed.booking_doctor_plan
+
+
+def _unfit(name: str, why: str) -> PlanRefused:
+    return PlanRefused(f"{name} {why}", hint=_ANEW)
 
 
 # --- from discrepancies to steps -------------------------------------------------------------------------------------
@@ -185,7 +188,9 @@ def plan_steps(
     for discrepancy in unrecorded:
         outcome = _step_for(discrepancy, shape, wanted)
         (steps if isinstance(outcome, Step) else left).append(outcome)  # type: ignore[arg-type]
-    steps += [step for message, row in mismatched if (step := _correction(message, row, shape))]
+    # NOTE: a row that carries two SIDs may be here for both; it is corrected once.
+    rows = {row.id: (message, row) for message, row in reversed(mismatched)}
+    steps += [step for message, row in reversed(rows.values()) if (step := _correction(message, row, shape))]
     steps += [step for row, candidates in without_customer if (step := _assignment(row, candidates))]
     return tuple(steps), tuple(left)
 
@@ -262,7 +267,7 @@ def _insertion(message: TwilioMessage, customer_id: str, shape: Shape, subject: 
     if status is None:
         words = ", ".join(sorted(shape.statuses or ()))
         return Left(subject=subject, reason=f"the status column has no word for {message.status}, only {words}")
-    created_at, cost = iso(message.happened_at), message.cost_usd
+    created_at = iso(message.happened_at)
     row: dict[str, str | None] = {
         "customer_id": customer_id,
         "direction": direction_of(message),
@@ -273,8 +278,8 @@ def _insertion(message: TwilioMessage, customer_id: str, shape: Shape, subject: 
         "twilio_status": message.status,
         "from_number": message.from_number,
         "to_number": message.to,
-        "segments": None if message.segments is None else str(message.segments),
-        "cost_usd": None if cost is None else f"{cost:f}",
+        "segments": _text(message.segments),
+        "cost_usd": _text(message.cost_usd),
         "created_at": created_at,
         "read_at": None if message.inbound else created_at,
     }
@@ -297,10 +302,12 @@ def _restoration(message: TwilioMessage, booking: Booking, subject: str) -> Step
     try:
         # NOTE: the other keys stay as the bytes they are; reading and writing them would change numbers.
         metadata = msgspec.json.decode(booking.metadata or "{}", type=dict[str, msgspec.Raw])
-        intent = msgspec.json.decode(metadata.get("initial_sms", b"{}"), type=dict[str, object] | None) or {}
+        intent = msgspec.json.decode(metadata.get("initial_sms", b"{}"), type=dict[str, msgspec.Raw] | None) or {}
     except msgspec.DecodeError:
-        return Left(subject=subject, reason=f"the metadata of booking/{booking.id} is no JSON object")
-    if intent.get("message_sid"):
+        return Left(
+            subject=subject, reason=f"the metadata of booking/{booking.id} is no JSON object, or its initial_sms is none"
+        )
+    if bytes(intent.get("message_sid", b"null")) not in {b"null", b'""'}:
         return Left(subject=subject, reason=f"the metadata of booking/{booking.id} names another SMS")
     sms = msgspec.json.encode({**intent, **msgspec.to_builtins(DeferredSms.of(message))})
     after = msgspec.json.encode({**metadata, "initial_sms": msgspec.Raw(sms)}).decode()
@@ -320,18 +327,16 @@ def _correction(message: TwilioMessage, row: Row, shape: Shape) -> Step | None:
     """
     Make a recorded row say what Twilio says, in the fields that differ.
     """
-    cost = message.cost_usd
     truth: dict[str, str | None] = {
         "status": expressible(message.status, shape.statuses),
         "twilio_status": message.status,
         "direction": direction_of(message),
         "to_number": message.to,
         "from_number": message.from_number,
-        "segments": None if message.segments is None else str(message.segments),
-        "cost_usd": None if cost is None else f"{cost:f}",
+        "segments": _text(message.segments),
+        "cost_usd": _text(message.cost_usd),
         "body": storable(message.body),
     }
-    recorded = {name: getattr(row, name) for name in truth}
     fields = [difference.field for difference in differences(message, row, shape.region, shape.statuses)]
     fields = [field for field in fields if truth[field] is not None]
     if not fields:
@@ -342,10 +347,17 @@ def _correction(message: TwilioMessage, row: Row, shape: Shape) -> Step | None:
         table="messages",
         row_id=row.id,
         sid=message.sid,
-        before={field: str(recorded[field]) for field in fields},
+        before={field: _text(getattr(row, field)) for field in fields},
         after={field: truth[field] for field in fields},
         reason=f"message-mismatched:message/{message.sid}",
     )
+
+
+def _text(value: str | int | Decimal | None) -> str | None:
+    """
+    The value as PostgreSQL reads it; never with an exponent.
+    """
+    return f"{value:f}" if isinstance(value, Decimal) else None if value is None else str(value)
 
 
 def _assignment(row: Row, candidates: Candidates) -> Step | None:
@@ -384,7 +396,7 @@ def still_matches(plan: Plan, fresh: Plan, done: Iterable[int]) -> None:
     if stale:
         some = ", ".join(step.subject for step in stale[:3]) + (" …" if len(stale) > 3 else "")
         message = f"the plan is stale: {len(stale)} of its {len(plan.steps)} steps no longer fit the world ({some})"
-        raise PlanRefused(message, hint="make a new one with: booking-doctor backfill --save PLAN")
+        raise PlanRefused(message, hint=_ANEW)
 
 
 def _identity(step: Step) -> bytes:

@@ -13,8 +13,17 @@ from booking_doctor.repair.executor import Entry, Trigger
 from booking_doctor.repair.plan import Plan
 from booking_doctor.repair.steps import Image, Left, Step
 
+_SHOWN: Final = frozenset(
+    {
+        *("id", "customer_id", "event_id", "message_sid", "twilio_message_sid"),
+        *("direction", "status", "twilio_status", "message_type", "state", "segments", "cost_usd"),
+        *("created_at", "updated_at", "read_at", "sent_at", "expires_at", "confirmed_at"),
+    }
+)
+"""Columns, and keys of metadata, that are never personal. Any other text may be, so it is masked."""
+
+_LONG: Final = 1_000_000
 _PHONES: Final = frozenset({"to_number", "from_number", "customer_phone", "phone"})
-_TEXTS: Final = frozenset({"body", "customer_name", "customer_email", "name", "email"})
 
 
 def plan_view(
@@ -78,17 +87,16 @@ def left_views(left: Sequence[Left]) -> list[LeftView]:
 
 def trigger_notes(triggers: Sequence[Trigger]) -> list[str]:
     """
-    A sentence for each trigger that a write sets off.
+    A sentence for each trigger that a write sets off, or whose column undo cannot compare.
     """
-    notes = []
-    for trigger in triggers:
-        what = (
-            f"sets {', '.join(trigger.stamps)}, which undo leaves out of its comparison"
-            if trigger.harmless
-            else "fires"
-        )
-        notes.append(f"trigger {trigger.name} on {trigger.event} of {trigger.table} {what}")
-    return notes
+    return [f"trigger {trigger.name} on {trigger.event} of {trigger.table} {_effect(trigger)}" for trigger in triggers]
+
+
+def _effect(trigger: Trigger) -> str:
+    if not trigger.harmless:
+        return "fires"
+    columns = ", ".join(trigger.stamps)
+    return f"sets {columns}, which undo leaves out of its comparison" if trigger.event == "update" else f"sets {columns}"
 
 
 def _step(step: Step, disclosure: Disclosure) -> StepView:
@@ -121,10 +129,14 @@ def _image(values: Mapping[str, JSONValue], disclosure: Disclosure) -> dict[str,
 def _masked(name: str, value: JSONValue, disclosure: Disclosure) -> JSONValue:
     if isinstance(value, Mapping):
         return _image(value, disclosure)
-    if name == "token" and isinstance(value, str):
-        return value if disclosure.show_pii else f"{value[:6]}…"
-    if name in _PHONES and isinstance(value, str):
-        return disclosure.phone(value)
-    if name in _TEXTS and isinstance(value, str):
-        return disclosure.body(value)
-    return value
+    if isinstance(value, list):
+        return [_masked(name, one, disclosure) for one in value]
+    if disclosure.show_pii or name in _SHOWN:
+        return value
+    if isinstance(value, int | float) and abs(value) >= _LONG:
+        value = str(value)  # it may be a phone number
+    if not isinstance(value, str):
+        return value
+    if name == "token":
+        return f"{value[:6]}…"
+    return disclosure.phone(value) if name in _PHONES else disclosure.body(value)

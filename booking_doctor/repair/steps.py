@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,15 @@ class StepKind(StrEnum):
 
 Image = Mapping[str, str | None]
 """Column values by the doctor's names, each as PostgreSQL writes it as text; None is null."""
+
+CHANGED_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "pending_bookings": ("metadata",),
+    "messages": (
+        *("customer_id", "direction", "body", "status", "twilio_status", "from_number", "to_number", "segments"),
+        "cost_usd",
+    ),
+}
+"""What steps may change in rows that exist, by table."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

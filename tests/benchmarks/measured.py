@@ -72,20 +72,18 @@ def repair(variables: Variables, window: Window) -> dict[str, Any]:
     """
     watch = _Stopwatch()
     doctor, request = _doctor(variables, watch), Request(window=window)
-    planned, planning = _timed(lambda: doctor.plan(request, Repair()))
+    options = Repair(max_changes=10**9)
+    planned, planning = _timed(lambda: doctor.plan(request, options))
     assert isinstance(planned, Planned)
     steps = len(planned.plan.steps)
-    expected = Repair(max_changes=steps)
-    planned = doctor.plan(request, expected)
-    assert isinstance(planned, Planned)
     watch.start()
-    applied, applying = _timed(lambda: doctor.apply(planned, request, expected))
+    applied, applying = _timed(lambda: doctor.apply(planned, request, options))
     writing = watch.elapsed
     assert applied.run
     assert applied.run.verified, applied.exit_reason
     run_id = applied.run.id
     (shown, _), showing = _timed(lambda: doctor.plan_undo(run_id, Disclosure(), allow_triggers=False))
-    undone, undoing = _timed(lambda: doctor.undo(run_id, shown, batch_size=expected.batch_size))
+    undone, undoing = _timed(lambda: doctor.undo(run_id, shown, batch_size=options.batch_size))
     assert undone.summary == {"applied": steps, "left": 0}
     return {
         "rows": steps,
@@ -105,9 +103,15 @@ class _Stopwatch(Silent):
     elapsed = 0.0
 
     def start(self) -> None:
+        """
+        From now on.
+        """
         self._start = time.perf_counter()
 
     def written(self, steps: int, total: int) -> None:
+        """
+        A batch was.
+        """
         self.elapsed = time.perf_counter() - self._start
 
 
@@ -126,7 +130,7 @@ def _without_zeros(report: Report) -> dict[str, int]:
 
 def _peak_mb() -> float:
     """
-    This program's own peak. `ru_maxrss` also counts what the parent held when it started us.
+    The peak of our own program; `ru_maxrss` also counts what the parent held when it started us.
     """
     status = Path("/proc/self/status")
     if status.exists():

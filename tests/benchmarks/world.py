@@ -105,7 +105,7 @@ def _messages(shape: Shape, window: Window) -> Iterator[_Message]:
     """
     Newest first, as the log gives them, from an hour before the window's end to an hour after its beginning.
     """
-    sids, newest = Random(1), window.until - timedelta(hours=1)  # noqa: S311  the same in every run
+    sids, newest = Random(1), window.until - timedelta(hours=1)
     step = timedelta(days=_DAYS, hours=-2) / shape.messages
     for number in range(shape.messages):
         customer = number % _customers(shape)

@@ -516,7 +516,7 @@ def test_hostile_text(scene: World, call: Callable[..., Answer], words: list[str
         assert scene.rows("SELECT body FROM messages") == [{"body": HOSTILE.replace("\0", "")}]
 
 
-def test_endless_log(call: Callable[..., Answer]) -> None:
+def test_endless_log(scene: World, call: Callable[..., Answer]) -> None:
     """
     A server that names itself as the next page cannot keep the doctor busy for ever.
     """

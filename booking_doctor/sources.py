@@ -1,0 +1,81 @@
+"""
+Where the doctor looks and writes, as ports; `booking_doctor.bootstrap` chooses what stands behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from booking_doctor.reconcile import Log, Records
+from booking_doctor.repair.executor import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """
+    Which database this is: what a plan is bound to, and what is shown before a write.
+
+    Attributes:
+        oid: Its identifier within its server.
+        rivals: Other variables that name another database, and the one that was followed; empty when all agree.
+    """
+
+    host: str
+    database: str
+    role: str
+    oid: int
+    rivals: tuple[str, ...] = ()
+
+
+class Sources(Protocol):
+    """
+    Where the doctor looks and writes. Each is opened when it is first needed.
+    """
+
+    @property
+    def account_sid(self) -> str:
+        """
+        The Twilio account.
+        """
+
+    def log(self, *, all_senders: bool) -> tuple[Log, frozenset[str] | None]:
+        """
+        Twilio's log, to be read anew, and the senders that count; None for all.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+        """
+
+    def place(self) -> Place:
+        """
+        Where the database is.
+        """
+
+    @property
+    def records(self) -> Records:
+        """
+        The application's rows.
+        """
+
+    @property
+    def ledger(self) -> Ledger:
+        """
+        The same database, for writing.
+        """
+
+    def message_columns(self) -> frozenset[str]:
+        """
+        The columns that `messages` has here, by the doctor's names.
+        """
+
+    def known_names(self) -> Mapping[str, Mapping[str, str]]:
+        """
+        The doctor's column names, by table and by what the column is called here.
+        """
+
+    def close(self) -> None:
+        """
+        Give connections back.
+        """

@@ -1,0 +1,181 @@
+"""
+How fast it is, and how much of that is the bare cost of reading the same bytes: ``python -m tests.benchmarks``.
+
+An embedded PostgreSQL that waits for its disk, a log server in another process, both on this machine; every figure is
+the median of several runs, each in a fresh process, and every answer is checked against what was built. On a real
+network a page takes a second, so there the number of requests says more than the seconds here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, Final
+
+import psycopg
+
+from booking_doctor.sandbox.database import Cluster, embedded_postgres
+from tests.benchmarks.log_server import serving
+from tests.benchmarks.world import ACCOUNT_SID, SENDER, Shape, World, build
+
+_SIZES: Final = (10_000, 100_000, 1_000_000)
+_WORLDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "no price, no second SID": {"no_cost": True, "no_second_sid": True},
+    "every second price": {"half_cost": True},
+    "clock 7 hours off": {"clock_off": timedelta(hours=7)},
+    "9 of 10 rows in a minute": {"crowded": True},
+}
+_REPAIRS: Final = ((50, "one in 50"), (10, "one in 10"))
+_START_UPS: Final = (("-c", "pass"), ("-m", "booking_doctor", "--version"), ("-m", "booking_doctor", "--help"))
+_START_UP_RUNS: Final = 15
+
+
+def main() -> None:
+    """
+    Measure and print, a table after the other.
+    """
+    options = _options()
+    _say(
+        f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, median of {options.runs}"
+    )
+    _start_up()
+    with embedded_postgres(durable=True) as cluster:
+        _table("reconcile, messages", "seconds", "messages/s", "peak MB", "requests", "floor s", "of it")
+        for size in options.sizes:
+            _reconcile(cluster, f"{size:,}", Shape(messages=size), options.runs)
+        for name, difference in _WORLDS.items() if options.worlds else ():
+            size = max(options.sizes)
+            _reconcile(cluster, f"{size:,}, {name}", Shape(messages=size, **difference), options.runs)
+        if options.repairs:
+            _table("backfill, rows of messages", "plan s", "rows/s", "verify s", "look s", "undo rows/s", "peak MB")
+            for every, words in _REPAIRS:
+                _repair(cluster, words, Shape(messages=max(options.sizes), missing_every=every), options.runs)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.strip().partition("\n")[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES, metavar="N", help="messages in the log")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="how often each is measured")
+    parser.add_argument("--worlds", action="store_true", help="the largest size in less friendly worlds, too")
+    parser.add_argument("--repairs", action="store_true", help="backfill and undo at the largest size, too")
+    return parser.parse_args()
+
+
+# --- what is measured ------------------------------------------------------------------------------------------------
+
+
+def _start_up() -> None:
+    _table("start-up", "seconds")
+    for arguments in _START_UPS:
+        times = []
+        for _ in range(_START_UP_RUNS):
+            start = perf_counter()
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+            times.append(perf_counter() - start)
+        _row(" ".join(["python", *arguments]), f"{median(times):.3f}")
+
+
+def _reconcile(cluster: Cluster, name: str, shape: Shape, runs: int) -> None:
+    with _inhabited(cluster, shape) as (world, variables):
+        times, floors = [], []
+        for _ in range(runs):
+            floor = _measure("floor", variables, world)
+            assert floor["messages"] == shape.messages, floor
+            floors.append(floor["seconds"])
+            times.append(_measure("reconcile", variables, world))
+            assert times[-1]["summary"] == world.summary, (times[-1]["summary"], world.summary)
+    seconds = median(time["seconds"] for time in times)
+    _row(
+        name,
+        f"{seconds:.2f}",
+        f"{shape.messages / seconds:,.0f}",
+        f"{median(time['peak'] for time in times):.0f}",
+        f"{times[0]['requests']:,}",
+        f"{median(floors):.2f}",
+        f"{seconds / median(floors):.2f}",
+    )
+
+
+def _repair(cluster: Cluster, name: str, shape: Shape, runs: int) -> None:
+    with _inhabited(cluster, shape) as (world, variables):
+        times = []
+        for _ in range(runs):
+            times.append(_measure("repair", variables, world))
+            assert times[-1]["rows"] == world.summary["unrecorded"], times[-1]
+            _tidy(variables["DATABASE_URL"])
+    middle = {figure: median(time[figure] for time in times) for figure in times[0]}
+    _row(
+        f"{middle['rows']:,}, {name}",
+        f"{middle['planning']:.1f}",
+        f"{middle['rows'] / middle['writing']:,.0f}",
+        f"{middle['verifying']:.1f}",
+        f"{middle['showing']:.1f}",
+        f"{middle['rows'] / middle['undoing']:,.0f}",
+        f"{middle['peak']:.0f}",
+    )
+
+
+def _tidy(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA booking_doctor CASCADE")
+        connection.execute("VACUUM ANALYZE")
+
+
+def _measure(name: str, variables: Mapping[str, str], world: World) -> dict[str, Any]:
+    window = (world.window.since.isoformat(), world.window.until.isoformat())
+    command = [sys.executable, "-m", "tests.benchmarks.measured", json.dumps([name, variables, *window])]
+    document: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return document
+
+
+@contextmanager
+def _inhabited(cluster: Cluster, shape: Shape) -> Iterator[tuple[World, dict[str, str]]]:
+    """
+    A world of that shape and the variables that lead the doctor there, for as long as the block lasts.
+    """
+    with tempfile.TemporaryDirectory() as directory, psycopg.connect(cluster.url(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE world")
+        world = build(shape, Path(directory), cluster.url("world"))
+        with serving(world.log, world.index) as base_url:
+            yield (
+                world,
+                {
+                    "DATABASE_URL": cluster.url("world"),
+                    "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
+                    "TWILIO_AUTH_TOKEN": "0" * 32,
+                    "TWILIO_PHONE_NUMBER": SENDER,
+                    "TWILIO_API_BASE_URL": base_url,
+                },
+            )
+        connection.execute("DROP DATABASE world WITH (FORCE)")
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def _table(*titles: str) -> None:
+    _say("")
+    _row(*titles)
+    _row(*("---" for _ in titles))
+
+
+def _row(first: str, *others: str) -> None:
+    _say(f"| {first:<36} | {' | '.join(f'{other:>11}' for other in others)} |")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  printing is what it is for
+
+
+if __name__ == "__main__":
+    main()
