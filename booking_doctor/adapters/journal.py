@@ -17,9 +17,6 @@ from booking_doctor.errors import UsageError
 from booking_doctor.findings import PastRun
 from booking_doctor.repair.executor import Entry, Run
 
-_WRITER: Final = (0x626F6F6B, 0x77726974)
-"""The two keys of the advisory lock that a batch takes: "book" and "writ" in ASCII."""
-
 _SCHEMA: Final = f"""
 CREATE SCHEMA {JOURNAL_SCHEMA};
 REVOKE ALL ON SCHEMA {JOURNAL_SCHEMA} FROM PUBLIC;
@@ -58,16 +55,14 @@ class Journal:
 
     def open(self, connection: Connection, run: Run) -> None:
         """
-        Make the journal where it is not there, closed to PUBLIC; note the run; and wait for any batch still being written.
-
-        The repairs' lock keeps other repairs out, but its connection can be lost while a batch is on its way.
+        Make the journal where it is not there, closed to PUBLIC, and note the run.
         """
         if not self._exists(connection):
             if not connection.execute(_SCHEMA_EXISTS).scalar_one():
                 connection.exec_driver_sql(_SCHEMA)
             connection.exec_driver_sql(_TABLES)
         named = {"id": run.id, "command": run.command, "checksum": run.checksum, "started_at": run.started_at}
-        connection.execute(_NOTE_RUN, named | dict(zip("ab", _WRITER, strict=True)))
+        connection.execute(_NOTE_RUN, named)
 
     def mark_undone(self, connection: Connection, run_id: str, steps: Collection[int]) -> None:
         """
@@ -135,10 +130,13 @@ def _statement(sql: str) -> TextClause:
     return text(sql.replace("JOURNAL", JOURNAL_SCHEMA))
 
 
-_EXISTS: Final = _statement("SELECT to_regclass('JOURNAL.journal') IS NOT NULL")
+_EXISTS: Final = _statement(
+    "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace"
+    " WHERE s.nspname = 'JOURNAL' AND c.relname = 'journal')"
+)
 _NOTE_RUN: Final = _statement(
     "INSERT INTO JOURNAL.runs (id, command, checksum, started_at)"
-    " SELECT :id, :command, :checksum, :started_at FROM pg_advisory_xact_lock(:a, :b) ON CONFLICT (id) DO NOTHING"
+    " VALUES (:id, :command, :checksum, :started_at) ON CONFLICT (id) DO NOTHING"
 )
 _DONE: Final = _statement(
     "SELECT j.step FROM JOURNAL.journal j JOIN JOURNAL.runs r ON r.id = j.run_id"

@@ -26,7 +26,10 @@ from booking_doctor.repair.plan import Plan
 from booking_doctor.repair.steps import Step
 
 _LOCK: Final = (0x626F6F6B, 0x64726472)
-"""The two keys of the advisory lock: "book" and "drdr" in ASCII."""
+"""The two keys of the advisory lock of a repair: "book" and "drdr" in ASCII."""
+
+_WRITER: Final = (0x626F6F6B, 0x77726974)
+"""Those of a batch: "book" and "writ"."""
 
 _GONE: Final = "the row is gone"
 _CHANGED: Final = "somebody changed it since"
@@ -139,12 +142,25 @@ class DatabaseLedger:
         """
         One transaction; nothing of it stays, not even the run's name, where no step can be written.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             self._journal.open(connection, run)
             reasons = self._apart(connection, steps, lambda some: self._write(connection, run, some))
             if len(reasons) == len(steps):
                 connection.rollback()
         return reasons
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """
+        The transaction of a batch, which waits for any other batch that is still on its way.
+
+        The repair's lock keeps other repairs out, but its connection can be lost while the batch's own is not.
+        """
+        # NOTE: what is deferred to the commit would fail there, for all rows of the batch at once.
+        now = "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_advisory_xact_lock({}, {})".format(*_WRITER)
+        with self._database.writing() as connection:
+            connection.exec_driver_sql(now)
+            yield connection
 
     def _apart(
         self, connection: Connection, parts: Mapping[int, _Part], act: Callable[[Mapping[int, _Part]], _Reasons]
@@ -152,8 +168,6 @@ class DatabaseLedger:
         """
         Act on all parts, or, where the database refuses or spoils some, on the others, halving to find which.
         """
-        # NOTE: what is deferred to the commit would fail there, for all parts at once.
-        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
         reasons: _Reasons = {}
         waiting = [dict(parts)]
         while waiting:
@@ -334,7 +348,7 @@ class DatabaseLedger:
         One transaction; a row that was changed twice goes back step by step.
         """
         reasons: _Reasons = {}
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             for stage in _stages(entries):
                 reasons |= self._apart(connection, stage, lambda some: self._take_back(connection, run_id, some))
         return reasons

@@ -118,7 +118,7 @@ class DatabaseRecords:
             carried.append(select(sids.c.sid).join(anywhere.id.table, second))
         each, number = union_all(*carried).subquery().c.sid, func.count()
         question = select(each, number).group_by(each).having(number > 1)
-        return dict(connection.execute(question).tuples().all())
+        return dict(connection.execute(question).all())
 
     def _split(self, connection: Connection, window: Window) -> list[Row]:
         if not self._database.has("messages", "twilio_message_sid"):
@@ -255,7 +255,7 @@ class DatabaseRecords:
             .order_by(customers.id)
         )
         with self._database.reading() as connection:
-            return [Customer(id=id_, phone=phone) for id_, phone in connection.execute(question).tuples()]
+            return [Customer(id=id_, phone=phone) for id_, phone in connection.execute(question)]
 
     def _named_sid(self) -> ColumnElement[str]:
         metadata = cast(self._database.tables["pending_bookings"].c.metadata, JSONB)

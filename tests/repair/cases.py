@@ -4,7 +4,8 @@ What the tests of repairs are made of: steps and plans by hand, a ledger of one'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from booking_doctor.adapters.postgres import Database, Timeouts
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.errors import PlanRefused
-from booking_doctor.findings import Disclosure, Report, Silent, Window
+from booking_doctor.findings import Disclosure, Progress, Report, Silent, Window
 from booking_doctor.repair.executor import Receipt, Run, apply, undo
 from booking_doctor.repair.plan import Plan, Target
 from booking_doctor.repair.steps import Step, StepKind
@@ -132,18 +133,18 @@ class Bench:
     database: Database
     ledger: DatabaseLedger
 
-    def apply(self, plan: Plan, run: str = "run-1", *, batch_size: int = 500) -> Receipt:
+    def apply(self, plan: Plan, run: str = "run-1", *, batch_size: int = 500, progress: Progress = Silent()) -> Receipt:
         """
         Carry the plan out.
         """
         named = Run(id=run, command="backfill", checksum=plan.checksum, started_at=NOW)
-        return apply(plan, self.ledger, named, batch_size=batch_size, progress=Silent())
+        return apply(plan, self.ledger, named, batch_size=batch_size, progress=progress)
 
-    def undo(self, run: str = "run-1", *, batch_size: int = 500) -> Receipt:
+    def undo(self, run: str = "run-1", *, batch_size: int = 500, progress: Progress = Silent()) -> Receipt:
         """
         Take the run back.
         """
-        return undo(run, self.ledger, batch_size=batch_size, progress=Silent())
+        return undo(run, self.ledger, batch_size=batch_size, progress=progress)
 
     def sql(self, *statements: str, **values: Any) -> list[dict[str, Any]]:
         """
@@ -200,6 +201,63 @@ def open_bench(url: str, names: Names = Names(), timeouts: Timeouts = Timeouts()
         yield Bench(url, database, DatabaseLedger(database))
     finally:
         database.close()
+
+
+class AfterTheFirstBatch(Silent):
+    """
+    Something happens once the first batch stands.
+    """
+
+    def __init__(self, happen: Callable[[], object]) -> None:
+        self.happen = happen
+        self.happened = False
+
+    def written(self, steps: int, total: int) -> None:
+        """
+        A batch is in the database.
+        """
+        if not self.happened:
+            self.happened = True
+            self.happen()
+
+
+# --- rows by hand ----------------------------------------------------------------------------------------------------
+
+
+def reasons(left: Sequence[Any]) -> dict[str, str]:
+    """
+    Why, by subject.
+    """
+    return {one.subject: one.reason for one in left}
+
+
+def booking_row(bench: Bench, metadata: str | None = "{}", **values: Any) -> str:
+    """
+    An open booking; its id.
+    """
+    columns = {"token": str(time.monotonic_ns()), "customer_phone": PHONE, "metadata": metadata, **values}
+    names, places = ", ".join(columns), ", ".join(f"%({name})s" for name in columns)
+    statement = f"INSERT INTO pending_bookings ({names}) VALUES ({places}) RETURNING id::text AS id"
+    return str(bench.sql(statement, **columns)[0]["id"])
+
+
+def message_row(bench: Bench, number: int, **values: Any) -> str:
+    """
+    A recorded message; its id.
+    """
+    defaults = {"customer_id": CUSTOMER, "direction": "outbound", "message_sid": sid(number), "created_at": NOW}
+    columns = {**defaults, **values}
+    names, places = ", ".join(columns), ", ".join(f"%({name})s" for name in columns)
+    return str(
+        bench.sql(f"INSERT INTO messages ({names}) VALUES ({places}) RETURNING id::text AS id", **columns)[0]["id"]
+    )
+
+
+def restoration(booking: str, before: str | None = "{}", after: str = '{"initial_sms": {}}') -> Step:
+    """
+    Metadata to be filled.
+    """
+    return change(StepKind.RESTORE_METADATA, booking, {"metadata": before}, {"metadata": after})
 
 
 # --- a patient -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ Carrying a plan out: rows as planned, each once, and what cannot be written alon
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -25,57 +24,21 @@ from booking_doctor.settings import Names
 from tests.memory import sid
 from tests.repair.cases import (
     CUSTOMER,
-    NOW,
     PHONE,
     SENDER,
     TABLES,
     Bench,
     Patient,
+    booking_row,
     change,
     insertion,
+    message_row,
     new_trigger,
     open_bench,
     plan_of,
+    reasons,
+    restoration,
 )
-
-HOUR = "2025-12-07 12:00:00+00"
-
-
-def reasons(left: Sequence[Any]) -> dict[str, str]:
-    """
-    Why, by subject.
-    """
-    return {one.subject: one.reason for one in left}
-
-
-def booking_row(bench: Bench, metadata: str | None = "{}", **values: Any) -> str:
-    """
-    An open booking; its id.
-    """
-    columns = {"token": str(time.monotonic_ns()), "customer_phone": PHONE, "metadata": metadata, **values}
-    names, places = ", ".join(columns), ", ".join(f"%({name})s" for name in columns)
-    statement = f"INSERT INTO pending_bookings ({names}) VALUES ({places}) RETURNING id::text AS id"
-    return str(bench.sql(statement, **columns)[0]["id"])
-
-
-def message_row(bench: Bench, number: int, **values: Any) -> str:
-    """
-    A recorded message; its id.
-    """
-    defaults = {"customer_id": CUSTOMER, "direction": "outbound", "message_sid": sid(number), "created_at": NOW}
-    columns = {**defaults, **values}
-    names, places = ", ".join(columns), ", ".join(f"%({name})s" for name in columns)
-    return str(
-        bench.sql(f"INSERT INTO messages ({names}) VALUES ({places}) RETURNING id::text AS id", **columns)[0]["id"]
-    )
-
-
-def restoration(booking: str, before: str | None = "{}", after: str = '{"initial_sms": {}}') -> Step:
-    """
-    Metadata to be filled.
-    """
-    return change(StepKind.RESTORE_METADATA, booking, {"metadata": before}, {"metadata": after})
-
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 
