@@ -22,7 +22,16 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
-from booking_doctor.core.agreement import FIELD, Difference, Row, comparable, differences, line_of, row_of
+from booking_doctor.core.agreement import (
+    FIELD,
+    Difference,
+    Row,
+    comparable,
+    differences,
+    line_of,
+    row_of,
+    told_once,
+)
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage, e164
 from booking_doctor.errors import TwilioError
 from booking_doctor.findings import JSONValue, Severity, SkipKind, Skipped, Window
@@ -650,7 +659,7 @@ class _Comparer:
             self.counts["twilio_messages"] -= 1
             return
         statuses = self.overview.statuses
-        found = [(differences(message, row, self.terms.region, statuses), row) for row in rows]
+        found = [(told_once(differences(message, row, self.terms.region, statuses), row), row) for row in rows]
         least, row = min(found, key=lambda pair: len(pair[0]))
         self.coverage["statuses_not_compared"] += not comparable(message, row, statuses)
         if least:

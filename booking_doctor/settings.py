@@ -269,7 +269,8 @@ def twilio_settings(variables: Mapping[str, str], *, senders_needed: bool = True
         username = _shaped(variables, "TWILIO_API_KEY", _KEY_SID, "SK and 32 hexadecimal digits")
         password = _printable(variables, "TWILIO_API_SECRET")
     else:
-        username, password = account_sid, _printable(variables, "TWILIO_AUTH_TOKEN")
+        key_too = "set it in the environment or a file, or set both TWILIO_API_KEY and TWILIO_API_SECRET"
+        username, password = account_sid, _printable(variables, "TWILIO_AUTH_TOKEN", key_too)
     return TwilioSettings(
         account_sid=account_sid,
         username=username,
@@ -279,11 +280,12 @@ def twilio_settings(variables: Mapping[str, str], *, senders_needed: bool = True
     )
 
 
-def _required(variables: Mapping[str, str], name: str) -> str:
+def _required(variables: Mapping[str, str], name: str, hint: str | None = None) -> str:
     value = variables.get(name)
     if not value:
         message = f"{name} is missing"
-        raise SettingsError(message, hint=f"set {name} in the environment, in .env, or in a file named with --env-file")
+        usual = f"set {name} in the environment, in .env, or in a file named with --env-file"
+        raise SettingsError(message, hint=hint or usual)
     return value
 
 
@@ -295,8 +297,8 @@ def _shaped(variables: Mapping[str, str], name: str, shape: re.Pattern[str], des
     return value
 
 
-def _printable(variables: Mapping[str, str], name: str) -> str:
-    value = _required(variables, name)
+def _printable(variables: Mapping[str, str], name: str, hint: str | None = None) -> str:
+    value = _required(variables, name, hint)
     if not (value.isascii() and value.isprintable() and " " not in value):
         message = f"{name} is malformed: it holds blanks or characters that no such secret has"
         raise SettingsError(message, hint="copy it again from the Twilio Console, without blanks or quotes around it")

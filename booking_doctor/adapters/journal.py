@@ -17,11 +17,6 @@ from booking_doctor.errors import UsageError
 from booking_doctor.findings import PastRun
 from booking_doctor.repair.executor import Entry, Run
 
-_SCHEMA: Final = f"""
-CREATE SCHEMA {JOURNAL_SCHEMA};
-REVOKE ALL ON SCHEMA {JOURNAL_SCHEMA} FROM PUBLIC;
-"""
-
 _TABLES: Final = f"""
 CREATE TABLE {JOURNAL_SCHEMA}.runs (
   id text PRIMARY KEY, command text NOT NULL, checksum text NOT NULL, started_at timestamptz NOT NULL,
@@ -33,6 +28,7 @@ CREATE TABLE {JOURNAL_SCHEMA}.journal (
   PRIMARY KEY (run_id, step)
 );
 CREATE INDEX runs_checksum ON {JOURNAL_SCHEMA}.runs (checksum);
+REVOKE ALL ON SCHEMA {JOURNAL_SCHEMA} FROM PUBLIC;
 REVOKE ALL ON {JOURNAL_SCHEMA}.runs, {JOURNAL_SCHEMA}.journal FROM PUBLIC;
 """
 
@@ -59,7 +55,7 @@ class Journal:
         """
         if not self._exists(connection):
             if not connection.execute(_SCHEMA_EXISTS).scalar_one():
-                connection.exec_driver_sql(_SCHEMA)
+                connection.exec_driver_sql(f"CREATE SCHEMA {JOURNAL_SCHEMA}")
             connection.exec_driver_sql(_TABLES)
         named = {"id": run.id, "command": run.command, "checksum": run.checksum, "started_at": run.started_at}
         connection.execute(_NOTE_RUN, named)

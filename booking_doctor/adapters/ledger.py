@@ -1,20 +1,20 @@
 """
 Writes rows together with their journal, and takes them back: `booking_doctor.repair.executor.Ledger` on PostgreSQL.
 
-Rows travel as JSON of texts and are cast to the columns' own types in the database, so no value passes through a driver's
-idea of it. What was written is read again before it is committed, after every trigger has had its say: a row that is not
-as it was to be is taken out of the batch and named, the rest of the batch stands.
+What was written is read again before it is committed, after every trigger has had its say: a row that is not as it was to
+be is taken out of the batch and named, the rest of the batch stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, text
 
+from booking_doctor.adapters.fragments import Fragments, planned, restored, rows, verbatim
 from booking_doctor.adapters.journal import Journal
 from booking_doctor.adapters.postgres import Database, translated
 from booking_doctor.adapters.surroundings import Surroundings
@@ -23,7 +23,7 @@ from booking_doctor.errors import PlanRefused, RowConflict
 from booking_doctor.findings import PastRun
 from booking_doctor.repair.executor import Entry, Events, Run, Trigger, events_of
 from booking_doctor.repair.plan import Plan
-from booking_doctor.repair.steps import Step
+from booking_doctor.repair.steps import Image, Step
 
 _LOCK: Final = (0x626F6F6B, 0x64726472)
 """The two keys of the advisory lock of a repair: "book" and "drdr" in ASCII."""
@@ -52,6 +52,21 @@ class _Unexpected(Exception):
         self.reasons = reasons
 
 
+class _Written(NamedTuple):
+    """
+    What became of a group of steps, by position.
+
+    Attributes:
+        ids: Of the rows that were written.
+        befores: The whole images of those that were changed.
+        left: Why others were not written.
+    """
+
+    ids: dict[int, str]
+    befores: dict[int, str]
+    left: _Reasons
+
+
 class _Lock:
     """
     A held advisory lock. It lives in its transaction, so it dies with the process and works through a pooler.
@@ -73,6 +88,7 @@ class DatabaseLedger:
         self._database = database
         self._journal = Journal(database)
         self._surroundings = Surroundings(database)
+        self._sql = Fragments(database)
         self._stamps: dict[str, frozenset[str]] = {}
 
     # before writing
@@ -189,113 +205,70 @@ class DatabaseLedger:
     def _write(self, connection: Connection, run: Run, steps: Mapping[int, Step]) -> _Reasons:
         reasons: _Reasons = {}
         for group in _alike(steps):
-            write = self._insert if next(iter(group.values())).before is None else self._update
-            ids, befores, left = write(connection, group)
-            self._note(connection, run, {n: step for n, step in group.items() if n not in left}, ids, befores)
-            reasons |= left
+            inserts = next(iter(group.values())).before is None
+            written = self._insert(connection, group) if inserts else self._update(connection, group)
+            self._note(connection, run, {number: group[number] for number in written.ids}, written)
+            reasons |= written.left
         return reasons
 
-    def _insert(
-        self, connection: Connection, steps: Mapping[int, Step]
-    ) -> tuple[dict[int, str], dict[int, str], _Reasons]:
+    def _insert(self, connection: Connection, steps: Mapping[int, Step]) -> _Written:
         """
-        Insert the rows, each only while its SID is absent: ids, no images of before, and what was left.
+        Insert the rows, each only while its SID is absent.
         """
-        messages, names = self._table("messages"), list(next(iter(steps.values())).after or ())
-        sid = self._column("messages", "message_sid")
+        names, sql = _names(steps), self._sql
         statement = f"""
-            INSERT INTO {messages} AS t ({", ".join(self._column("messages", name) for name in names)})
-            SELECT {", ".join(self._value("messages", name) for name in names)} FROM {_planned(names)}
-            WHERE {self._absent()} ORDER BY p.n
-            RETURNING CAST(t.{self._column("messages", "id")} AS text), t.{sid}
+            INSERT INTO {sql.table("messages")} AS t ({sql.columns("messages", names)})
+            SELECT {sql.values("messages", names)} FROM {planned(names)} WHERE {sql.absent()} ORDER BY p.n
+            RETURNING CAST(t.{sql.column("messages", "id")} AS text), t.{sql.column("messages", "message_sid")}
         """  # noqa: S608  names from the mapping, quoted; values are parameters
-        rows = connection.execute(text(statement), {"rows": _after(steps)}).all()
-        stored = {sid: id_ for id_, sid in rows}
+        inserted = connection.execute(text(statement), {"rows": rows(steps, _afters(steps))}).all()
+        stored = {sid: id_ for id_, sid in inserted}
         ids = {number: stored[step.sid] for number, step in steps.items() if step.sid in stored}
         missing = {number: step.sid for number, step in steps.items() if number not in ids}
-        reasons = self._why_missing(connection, missing) if missing else {}
-        if len(ids) != len(rows):
-            lost = [number for number, reason in reasons.items() if reason is not _RECORDED]
+        left = self._why_missing(connection, missing) if missing else {}
+        if len(ids) != len(inserted):
+            lost = [number for number, reason in left.items() if reason is not _RECORDED]
             raise _Unexpected(dict.fromkeys(lost, "a trigger would store it under another SID"))
-        return ids, {}, reasons
-
-    def _absent(self) -> str:
-        """
-        That no row carries the planned SID. The second column has no index, so it counts where the first is empty.
-        """
-        messages, sid = self._table("messages"), self._column("messages", "message_sid")
-        carriers = [f"SELECT FROM {messages} x WHERE x.{sid} = p.sid"]
-        if self._database.has("messages", "twilio_message_sid"):
-            second = self._column("messages", "twilio_message_sid")
-            carriers.append(f"SELECT FROM {messages} x WHERE (x.{sid} IS NULL OR x.{sid} = '') AND x.{second} = p.sid")
-        return " AND ".join(f"NOT EXISTS ({carrier})" for carrier in carriers)
+        return _Written(ids, {}, left)
 
     def _why_missing(self, connection: Connection, sids: Mapping[int, str]) -> _Reasons:
-        question = text(f"SELECT sid FROM unnest(CAST(:sids AS text[])) AS p(sid) WHERE {self._absent()}")  # noqa: S608  likewise
+        question = text(f"SELECT sid FROM unnest(CAST(:sids AS text[])) AS p(sid) WHERE {self._sql.absent()}")  # noqa: S608  likewise
         absent = set(connection.execute(question, {"sids": list(sids.values())}).scalars())
         return {number: "a trigger keeps the row out" if sid in absent else _RECORDED for number, sid in sids.items()}
 
-    def _update(
-        self, connection: Connection, steps: Mapping[int, Step]
-    ) -> tuple[dict[int, str], dict[int, str], _Reasons]:
+    def _update(self, connection: Connection, steps: Mapping[int, Step]) -> _Written:
         """
-        Lock the rows, leave those that moved, change the others: ids, whole images of before, and what was left.
+        Lock the rows, leave those that moved, change the others.
         """
-        first = next(iter(steps.values()))
-        found = self._locked(connection, first.table, steps)
+        table = _table(steps)
+        found = self._locked(connection, table, steps)
         left = {number: reason for number in steps if (reason := _moved(found.get(number)))}
         steps = {number: step for number, step in steps.items() if number not in left}
-        if not steps:
-            return {}, {}, left
-        names = list(first.after or ())
-        changes = ", ".join(f"{self._column(first.table, name)} = {self._value(first.table, name)}" for name in names)
-        statement = f"""
-            UPDATE {self._table(first.table)} AS t SET {changes} FROM {_planned(names)}
-            WHERE t.{self._column(first.table, "id")} = {self._cast(first.table, "id", "p.row_id")}
-        """  # noqa: S608  likewise
-        connection.execute(text(statement), {"rows": _after(steps)})
+        if steps:
+            names, sql = _names(steps), self._sql
+            statement = f"""
+                UPDATE {sql.table(table)} AS t SET {sql.assignments(table, names)} FROM {planned(names)}
+                WHERE {sql.same_row(table)}
+            """  # noqa: S608  likewise
+            connection.execute(text(statement), {"rows": rows(steps, _afters(steps))})
         ids = {number: step.row_id or "" for number, step in steps.items()}
-        return ids, {number: found[number]["image"] for number in steps}, left
+        return _Written(ids, {number: found[number]["image"] for number in steps}, left)
 
     def _locked(self, connection: Connection, table: str, steps: Mapping[int, Step]) -> dict[int, RowMapping]:
         """
         The rows as they are, locked until the transaction ends: whole, and whether they are as the plan saw them.
         """
-        id_, names = self._column(table, "id"), list(next(iter(steps.values())).before or ())
-        moved = " OR ".join(self._moved_from(table, name) for name in names)
+        befores = {number: step.before for number, step in steps.items()}
+        names, sql = list(next(iter(befores.values())) or ()), self._sql
         statement = f"""
-            SELECT p.n, CAST(row_to_json(t) AS text) AS image, {moved} AS moved, {self._still_open(table)} AS open
-            FROM {_planned(names)} JOIN {self._table(table)} t ON t.{id_} = {self._cast(table, "id", "p.row_id")}
-            ORDER BY t.{id_} FOR UPDATE OF t
+            SELECT p.n, CAST(row_to_json(t) AS text) AS image, {sql.moved(table, names)} AS moved, {sql.still_open(table)} AS open
+            FROM {planned(names)} JOIN {sql.table(table)} t ON {sql.same_row(table)}
+            ORDER BY t.{sql.column(table, "id")} FOR UPDATE OF t
         """  # noqa: S608  likewise
-        rows = connection.execute(text(statement), {"rows": _before(steps)}).mappings()
-        return {row["n"]: row for row in rows}
+        found = connection.execute(text(statement), {"rows": rows(steps, befores)}).mappings()
+        return {row["n"]: row for row in found}
 
-    def _moved_from(self, table: str, name: str) -> str:
-        """
-        Whether the column is no longer what was planned on; JSON is compared as text, where 1.0 is not 1.00.
-        """
-        stored = f"t.{self._column(table, name)}"
-        if self._type(table, name) in {"json", "jsonb"}:
-            return f"CAST({stored} AS text) IS DISTINCT FROM p.{_quoted(f'c_{name}')}"
-        return f"{stored} IS DISTINCT FROM {self._value(table, name)}"
-
-    def _still_open(self, table: str) -> str:
-        if table != "pending_bookings":
-            return "true"
-        pending = f"CAST(t.{self._column(table, 'status')} AS text) = 'pending'"
-        if not self._database.has(table, "expires_at"):
-            return pending
-        return f"{pending} AND coalesce(t.{self._column(table, 'expires_at')} > now(), true)"
-
-    def _note(
-        self,
-        connection: Connection,
-        run: Run,
-        steps: Mapping[int, Step],
-        ids: Mapping[int, str],
-        befores: Mapping[int, str],
-    ) -> None:
+    def _note(self, connection: Connection, run: Run, steps: Mapping[int, Step], written: _Written) -> None:
         """
         Journal the rows as they are now, all triggers done.
 
@@ -304,35 +277,24 @@ class DatabaseLedger:
         """
         if not steps:
             return
-        first = next(iter(steps.values()))
-        table, names = first.table, list(first.after or ())
-        differing = ", ".join(self._differing(table, name) for name in names)
+        table, names, sql = _table(steps), _names(steps), self._sql
         statement = f"""
             WITH found AS (
-              SELECT p.n, p.row_id, p.sid, p.whole, row_to_json(t) AS image, array_remove(ARRAY[{differing}], NULL) AS differing
-              FROM {_planned(names)} JOIN {self._table(table)} t
-              ON t.{self._column(table, "id")} = {self._cast(table, "id", "p.row_id")}
+              SELECT p.n, p.row_id, p.sid, p.whole, row_to_json(t) AS image, {sql.differing(table, names)} AS differing
+              FROM {planned(names)} JOIN {sql.table(table)} t ON {sql.same_row(table)}
             ), noted AS (
               INSERT INTO {JOURNAL_SCHEMA}.journal (run_id, step, kind, table_name, row_id, sid, before, after)
               SELECT :run, n, :kind, :table, row_id, sid, CAST(whole AS json), image FROM found
             )
             SELECT n, differing FROM found
         """  # noqa: S608  likewise
-        parameters = {"rows": _after(steps, ids, befores), "run": run.id, "kind": str(first.kind), "table": table}
+        there = rows(steps, _afters(steps), ids=written.ids, wholes=written.befores)
+        parameters = {"rows": there, "run": run.id, "kind": str(next(iter(steps.values())).kind), "table": table}
         found: dict[int, list[str]] = dict(connection.execute(text(statement), parameters).all())
         gone = {number: "a trigger would take the row away again" for number in steps if number not in found}
         spoilt = {n: f"a trigger would store another {', '.join(columns)}" for n, columns in found.items() if columns}
         if gone or spoilt:
             raise _Unexpected(gone | spoilt)
-
-    def _differing(self, table: str, name: str) -> str:
-        """
-        The column's name where it is not what was planned, as the column's own type sees it.
-        """
-        stored, value = f"t.{self._column(table, name)}", self._value(table, name)
-        if self._type(table, name) == "json":  # has no equality of its own
-            stored, value = f"CAST({stored} AS jsonb)", f"CAST({value} AS jsonb)"
-        return f"CASE WHEN {stored} IS DISTINCT FROM {value} THEN '{name}' END"
 
     # taking back
 
@@ -381,52 +343,47 @@ class DatabaseLedger:
                     # NOTE: an older change of the same row is compared with what this one leaves behind.
                     images[entry.row_id] = entry.before
             inserted = {e.row_id: e.number for e in group if e.before is None and e.number not in reasons}
-            for source, row_ids in self._referred(connection, table, list(inserted)).items():
-                reasons |= {inserted[row_id]: f"{source} refers to it now" for row_id in row_ids}
+            for row_id, source in self._referred(connection, table, list(inserted)).items():
+                reasons[inserted[row_id]] = f"{source} refers to it now"
         return reasons
 
     def _images(self, connection: Connection, table: str, entries: Iterable[Entry], *, lock: bool) -> dict[str, str]:
-        id_ = self._column(table, "id")
+        id_ = self._sql.column(table, "id")
         statement = f"""
-            SELECT CAST(t.{id_} AS text), CAST(row_to_json(t) AS text) FROM {self._table(table)} t
-            WHERE {self._among(table)} ORDER BY t.{id_} {"FOR UPDATE" if lock else ""}
+            SELECT CAST(t.{id_} AS text), CAST(row_to_json(t) AS text) FROM {self._sql.table(table)} t
+            WHERE {self._sql.among(table)} ORDER BY t.{id_} {"FOR UPDATE" if lock else ""}
         """  # noqa: S608  likewise
-        rows = connection.execute(text(statement), {"ids": [entry.row_id for entry in entries]})
-        return dict(rows.all())
+        return dict(connection.execute(text(statement), {"ids": [entry.row_id for entry in entries]}).all())
 
-    def _referred(self, connection: Connection, table: str, ids: Sequence[str]) -> dict[str, list[str]]:
+    def _referred(self, connection: Connection, table: str, ids: Sequence[str]) -> dict[str, str]:
         """
-        Rows that others refer to, by the others' table: deleting them would be refused, or would take the others along.
+        Rows that others refer to, each with their table: deleting it would be refused, or would take them along.
         """
-        found: dict[str, list[str]] = {}
+        found: dict[str, str] = {}
         for reference in self._surroundings.references(connection, table) if ids else ():
-            same = " AND ".join(f"s.{ours} = t.{theirs}" for ours, theirs in reference.pairs)
+            same = " AND ".join(f"s.{verbatim(ours)} = t.{verbatim(theirs)}" for ours, theirs in reference.pairs)
             statement = f"""
-                SELECT CAST(t.{self._column(table, "id")} AS text) FROM {self._table(table)} t
-                WHERE {self._among(table)} AND EXISTS (SELECT FROM {reference.source} s WHERE {same})
+                SELECT CAST(t.{self._sql.column(table, "id")} AS text) FROM {self._sql.table(table)} t
+                WHERE {self._sql.among(table)} AND EXISTS (SELECT FROM {verbatim(reference.source)} s WHERE {same})
             """  # noqa: S608  names from the catalog, quoted by it
-            found[reference.source] = list(connection.execute(text(statement), {"ids": list(ids)}).scalars())
+            row_ids = connection.execute(text(statement), {"ids": list(ids)}).scalars()
+            found |= dict.fromkeys(row_ids, reference.source)
         return found
 
     def _delete(self, connection: Connection, table: str, entries: Sequence[Entry]) -> None:
         if entries:
-            statement = f"DELETE FROM {self._table(table)} t WHERE {self._among(table)}"  # noqa: S608  likewise
+            statement = f"DELETE FROM {self._sql.table(table)} t WHERE {self._sql.among(table)}"  # noqa: S608  likewise
             connection.execute(text(statement), {"ids": [entry.row_id for entry in entries]})
 
     def _restore(
-        self, connection: Connection, run_id: str, table: str, columns: Iterable[str], entries: Iterable[Entry]
+        self, connection: Connection, run_id: str, table: str, columns: Sequence[str], entries: Iterable[Entry]
     ) -> None:
         """
         Those columns back to their images.
         """
-        assignments = ", ".join(
-            f"{_quoted(name)} = (json_populate_record(t, json_build_object({_literal(name)}, j.before -> {_literal(name)}))).{_quoted(name)}"
-            for name in columns
-        )
         statement = f"""
-            UPDATE {self._table(table)} t SET {assignments} FROM {JOURNAL_SCHEMA}.journal j
-            WHERE j.run_id = :run AND j.step = ANY (:steps)
-            AND t.{self._column(table, "id")} = {self._cast(table, "id", "j.row_id")}
+            UPDATE {self._sql.table(table)} t SET {restored(columns, "j.before")} FROM {JOURNAL_SCHEMA}.journal j
+            WHERE j.run_id = :run AND j.step = ANY (:steps) AND {self._sql.same_row(table, "j.row_id")}
         """  # noqa: S608  likewise
         connection.execute(text(statement), {"run": run_id, "steps": [entry.number for entry in entries]})
 
@@ -457,71 +414,25 @@ class DatabaseLedger:
         if wrong:
             raise _Unexpected(wrong)
 
-    # names and types
-
     def _stamped(self, table: str) -> frozenset[str]:
         if table not in self._stamps:
             self._stamps[table] = self._surroundings.stamped_columns(table)
         return self._stamps[table]
 
-    def _table(self, table: str) -> str:
-        return self._database.quoted(self._database.tables[table])
 
-    def _column(self, table: str, name: str) -> str:
-        return _quoted(self._database.tables[table].c[name].name)
-
-    def _among(self, table: str) -> str:
-        return f"t.{self._column(table, 'id')} = ANY (CAST(:ids AS {self._type(table, 'id')}[]))"
-
-    def _value(self, table: str, name: str) -> str:
-        return self._cast(table, name, f"p.{_quoted(f'c_{name}')}")
-
-    def _cast(self, table: str, name: str, value: str) -> str:
-        """
-        The text as the column's type. Character types take it as it is: a cast would cut what is too long.
-        """
-        type_ = self._type(table, name)
-        characters = type_.partition("(")[0] in {"text", "character varying", "character"}
-        return value if characters else f"CAST({value} AS {type_})"
-
-    def _type(self, table: str, name: str) -> str:
-        return self._database.columns(table)[self._database.tables[table].c[name].name].type
+def _table(steps: Mapping[int, Step]) -> str:
+    return next(iter(steps.values())).table
 
 
-# --- rows on their way -----------------------------------------------------------------------------------------------
-
-
-def _planned(names: Iterable[str]) -> str:
+def _names(steps: Mapping[int, Step]) -> list[str]:
     """
-    The parameter ``rows`` as a relation ``p``; every value is text.
+    The columns that steps alike write.
     """
-    values = "".join(f", {_quoted(f'c_{name}')} text" for name in names)
-    return f"json_to_recordset(CAST(:rows AS json)) AS p(n integer, sid text, row_id text, whole text{values})"
+    return list(next(iter(steps.values())).after or ())
 
 
-def _after(
-    steps: Mapping[int, Step], ids: Mapping[int, str] | None = None, befores: Mapping[int, str] | None = None
-) -> str:
-    rows = [
-        {
-            "n": number,
-            "sid": step.sid,
-            "row_id": (ids or {}).get(number, step.row_id),
-            "whole": (befores or {}).get(number),
-            **_values(step.after),
-        }
-        for number, step in steps.items()
-    ]
-    return msgspec.json.encode(rows).decode()
-
-
-def _before(steps: Mapping[int, Step]) -> str:
-    rows = [{"n": number, "row_id": step.row_id, **_values(step.before)} for number, step in steps.items()]
-    return msgspec.json.encode(rows).decode()
-
-
-def _values(image: Mapping[str, str | None] | None) -> dict[str, str | None]:
-    return {f"c_{name}": value for name, value in (image or {}).items()}
+def _afters(steps: Mapping[int, Step]) -> dict[int, Image | None]:
+    return {number: step.after for number, step in steps.items()}
 
 
 def _moved(row: RowMapping | None) -> str | None:
@@ -574,11 +485,3 @@ def _by_table(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     for entry in entries:
         groups.setdefault(entry.table, []).append(entry)
     return groups
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -204,7 +204,11 @@ class Database:
         if labels:
             return frozenset(labels)
         # NOTE: the catalog keeps `x IN ('a', 'b')` as `x = ANY (ARRAY['a'::text, 'b'::text])`; other checks are not lists.
-        lists = [frozenset(_QUOTED.findall(check)) for check in checks if "= ANY" in check]
+        lists = [
+            frozenset(word.replace("''", "'") for word in _QUOTED.findall(check))
+            for check in checks
+            if "= ANY" in check
+        ]
         return frozenset.intersection(*lists) if lists else None
 
     def references(self, table: str, column: str) -> bool:

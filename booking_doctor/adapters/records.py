@@ -15,8 +15,10 @@ from sqlalchemy import (
     Connection,
     Numeric,
     RowMapping,
+    Select,
     Text,
     any_,
+    bindparam,
     case,
     cast,
     exists,
@@ -25,7 +27,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    union_all,
+    union,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -61,7 +63,11 @@ class DatabaseRecords:
         for table, columns in _NEEDED.items():
             database.need(table, *columns)
         self._messages = database.tables["messages"].c
-        self._line = self._canonical_line()
+        # NOTE: built once, because building a statement takes as long as the database takes for a thousand lines.
+        line, within = self._canonical_line().label("line"), self._within(bindparam("since"), bindparam("until"))
+        self._span: Select[Any] = select(line).where(*within, self._sid().is_not(None))
+        some = self._span.limit(_LINES_AT_ONCE + 1).subquery()
+        self._joined_span = select(func.string_agg(some.c.line, LINE), func.count())
 
     # what only the database can say
 
@@ -71,14 +77,18 @@ class DatabaseRecords:
         """
         within = self._within(window.since, window.until)
         with self._database.reading() as connection:
+            # NOTE: counted first, because the database spreads a pass that only counts over several processes.
+            counts = select(func.count(), func.count().filter(self._odd())).where(*within)
+            recorded, oddities = connection.execute(counts).one()
+            odd = self._rows(connection, *within, self._odd()) if oddities else []
             return Overview(
-                recorded=connection.execute(select(func.count()).where(*within)).scalar_one(),
+                recorded=recorded,
                 duplicated=self._duplicated(connection, window),
-                split=self._split(connection, window),
+                split=[row for row in odd if row.sid],
                 without_customer=[]
                 if self._customer_assured()
                 else self._rows(connection, *within, self._lacks_customer()),
-                without_sid=self._rows(connection, *within, self._sid().is_(None)),
+                without_sid=[row for row in odd if not row.sid],
                 statuses=self._database.vocabulary("messages", "status"),
             )
 
@@ -107,24 +117,36 @@ class DatabaseRecords:
         """
         SIDs of the window's rows that another row carries too, wherever that one lies in time.
         """
-        within = self._within(window.since, window.until)
-        sids = select(self._sid().label("sid")).distinct().where(*within, self._sid().is_not(None)).cte()
-        anywhere = self._messages.id.table.alias("anywhere").c
-        carried = [select(sids.c.sid).join(anywhere.id.table, anywhere.message_sid == sids.c.sid)]
-        if self._database.has("messages", "twilio_message_sid"):
-            # NOTE: kept apart from the first column, whose index would be of no use to a condition on both.
-            unsaid = or_(anywhere.message_sid.is_(None), anywhere.message_sid == "")
-            second = (anywhere.twilio_message_sid == sids.c.sid) & unsaid
-            carried.append(select(sids.c.sid).join(anywhere.id.table, second))
-        each, number = union_all(*carried).subquery().c.sid, func.count()
-        question = select(each, number).group_by(each).having(number > 1)
-        return dict(connection.execute(question).all())
+        sid, another = self._sid(), self._messages.id.table.alias("another").c
+        inside = select(sid).where(*self._within(window.since, window.until))
+        # NOTE: a question for each column, because the index on the first is of no use to a condition on both.
+        questions = (
+            inside.where(exists().where(going_by, another.id != self._messages.id))
+            for going_by in self._going_by(another, sid)
+        )
+        sids = connection.execute(union(*questions)).scalars().all()
+        if not sids:
+            return {}
+        rows = select(sid, func.count()).where(or_(*self._going_by(self._messages, _any_of(sids)))).group_by(sid)
+        return dict(connection.execute(rows).all())
 
-    def _split(self, connection: Connection, window: Window) -> list[Row]:
+    def _going_by(self, row: Any, sid: ColumnElement[Any]) -> list[ColumnElement[bool]]:  # noqa: ANN401  columns by name
+        """
+        That a row goes by that SID, a condition for each column: the second counts where the first says nothing.
+        """
         if not self._database.has("messages", "twilio_message_sid"):
-            return []
+            return [row.message_sid == sid]
+        unsaid = or_(row.message_sid.is_(None), row.message_sid == "")
+        return [row.message_sid == sid, (row.twilio_message_sid == sid) & unsaid]
+
+    def _odd(self) -> ColumnElement[bool]:
+        """
+        That a row names no message, or two.
+        """
+        if not self._database.has("messages", "twilio_message_sid"):
+            return self._sid().is_(None)
         differ = _said(self._messages.message_sid) != _said(self._messages.twilio_message_sid)
-        return self._rows(connection, *self._within(window.since, window.until), differ)
+        return or_(self._sid().is_(None), differ)
 
     # rows
 
@@ -132,16 +154,16 @@ class DatabaseRecords:
         """
         The canonical lines of the rows created in that span. One value a query where they fit, else a stream.
         """
-        span = select(self._line.label("line")).where(*self._within(since, until), self._sid().is_not(None))
+        span = {"since": since, "until": until}
         with self._database.reading() as connection:
-            some = span.limit(_LINES_AT_ONCE + 1).subquery()
-            joined, count = connection.execute(select(func.string_agg(some.c.line, LINE), func.count())).one()
+            joined, count = connection.execute(self._joined_span, span).one()
             chunk = joined.split(LINE) if joined is not None else []
             # NOTE: a body may hold the separator; then the pieces are no lines, and the rows are read one by one.
             if count <= _LINES_AT_ONCE and len(chunk) == count:
                 yield chunk
                 return
-            streamed = connection.execution_options(stream_results=True, max_row_buffer=_LINES_AT_ONCE).execute(span)
+            connection.execution_options(stream_results=True, max_row_buffer=_LINES_AT_ONCE)
+            streamed = connection.execute(self._span, span)
             for rows in streamed.scalars().partitions(_LINES_AT_ONCE):
                 yield list(rows)
 
@@ -173,7 +195,7 @@ class DatabaseRecords:
         A column in the type that `Row` has it in, whatever it is here.
         """
         if not self._database.has("messages", name):
-            return null()
+            return cast(null(), Numeric if name == "cost_usd" else Text)
         column = self._messages[name]
         if name == "segments" and self._database.columns("messages")[column.name].type not in _WHOLE:
             return func.trim_scale(cast(column, Numeric), type_=Numeric())
@@ -189,7 +211,9 @@ class DatabaseRecords:
             return _said(self._messages.message_sid)
         return func.coalesce(_said(self._messages.message_sid), _said(self._messages.twilio_message_sid))
 
-    def _within(self, since: datetime, until: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    def _within(
+        self, since: datetime | ColumnElement[Any], until: datetime | ColumnElement[Any]
+    ) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         return self._messages.created_at >= since, self._messages.created_at < until
 
     def _canonical_line(self) -> ColumnElement[str]:
@@ -204,10 +228,7 @@ class DatabaseRecords:
             func.coalesce(cast(func.trim_scale(func.abs(cost)), Text), ""),
             self._text("body"),
         ]
-        line = parts[0]
-        for part in parts[1:]:
-            line = line.concat(literal(FIELD)).concat(part)
-        return line
+        return func.concat_ws(FIELD, *parts)
 
     def _text(self, name: str) -> ColumnElement[str]:
         return func.coalesce(cast(self._message_column(name), Text), "")

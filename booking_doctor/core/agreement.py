@@ -181,10 +181,9 @@ def differences(
     """
     word = expressible(message.status, vocabulary)
     translated = row.status == word or _speechless(message, word)
-    second_status = None if row.twilio_status == row.status else row.twilio_status
     found = [
         None if translated else _status_difference("status", row.status, message.status),
-        _status_difference("twilio_status", second_status, message.status),
+        _status_difference("twilio_status", row.twilio_status, message.status),
         _difference("direction", _DIRECTIONS.get(row.direction or "", row.direction), direction_of(message)),
         _number_difference("to_number", row.to_number, message.to, region, contradicts=True),
         _number_difference("from_number", row.from_number, message.from_number, region),
@@ -193,6 +192,17 @@ def differences(
         _body_difference(row.body, storable(message.body)),
     ]
     return tuple(difference for difference in found if difference)
+
+
+def told_once(found: tuple[Difference, ...], row: Row) -> tuple[Difference, ...]:
+    """
+    The differences without the second status column where it merely repeats the first.
+
+    A canonical line does not tell a repeated status from one that only one column has.
+    """
+    if row.status != row.twilio_status:
+        return found
+    return tuple(difference for difference in found if difference.field != "twilio_status")
 
 
 def comparable(message: TwilioMessage, row: Row, vocabulary: frozenset[str] | None = None) -> bool:

@@ -305,7 +305,8 @@ def _restoration(message: TwilioMessage, booking: Booking, subject: str) -> Step
         intent = msgspec.json.decode(metadata.get("initial_sms", b"{}"), type=dict[str, msgspec.Raw] | None) or {}
     except msgspec.DecodeError:
         return Left(
-            subject=subject, reason=f"the metadata of booking/{booking.id} is no JSON object, or its initial_sms is none"
+            subject=subject,
+            reason=f"the metadata of booking/{booking.id} is no JSON object, or its initial_sms is none",
         )
     if bytes(intent.get("message_sid", b"null")) not in {b"null", b'""'}:
         return Left(subject=subject, reason=f"the metadata of booking/{booking.id} names another SMS")
@@ -338,6 +339,8 @@ def _correction(message: TwilioMessage, row: Row, shape: Shape) -> Step | None:
         "body": storable(message.body),
     }
     fields = [difference.field for difference in differences(message, row, shape.region, shape.statuses)]
+    if "status" in fields and row.twilio_status == row.status:
+        fields.append("twilio_status")  # where both say the same, only the first is compared
     fields = [field for field in fields if truth[field] is not None]
     if not fields:
         return None

@@ -96,7 +96,9 @@ def _effect(trigger: Trigger) -> str:
     if not trigger.harmless:
         return "fires"
     columns = ", ".join(trigger.stamps)
-    return f"sets {columns}, which undo leaves out of its comparison" if trigger.event == "update" else f"sets {columns}"
+    return (
+        f"sets {columns}, which undo leaves out of its comparison" if trigger.event == "update" else f"sets {columns}"
+    )
 
 
 def _step(step: Step, disclosure: Disclosure) -> StepView:

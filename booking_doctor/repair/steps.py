@@ -72,7 +72,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class Left(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    An unrecorded message that no step covers.
+    What stays as it is, and why: an unrecorded message that no step covers, or a step that could not be carried out.
     """
 
     subject: str

@@ -22,6 +22,7 @@ from booking_doctor.core.agreement import (
     expressible,
     line_of,
     row_of,
+    told_once,
 )
 from booking_doctor.core.model import STATUS_RANK, TwilioMessage
 from tests.memory import line_of_row
@@ -112,12 +113,12 @@ def test_every_pair_of_statuses(recorded: str, twilio: str) -> None:
     By rank: behind is no contradiction; denying a final status is one, and so is claiming an arrival on one's own.
     """
     expected = {"agrees": {}, "behind": {"status": False}, "ahead": {"status": False}, "contradicts": {"status": True}}
-    message = told(status=twilio)
+    message, severity = told(status=twilio), expected[verdict(recorded, twilio)]
 
-    assert differing(message, row(status=recorded, twilio_status=recorded)) == expected[verdict(recorded, twilio)]
-    assert differing(message, row(status=recorded, twilio_status=None)) == expected[verdict(recorded, twilio)]
+    for mine in (row(status=recorded, twilio_status=None), row(status=recorded, twilio_status=recorded)):
+        assert {one.field: one.contradicts for one in told_once(differences(message, mine, "US"), mine)} == severity
     alone = differing(message, row(status=None, twilio_status=recorded))
-    assert list(alone.values()) == list(expected[verdict(recorded, twilio)].values())
+    assert list(alone.values()) == list(severity.values())
 
 
 def test_the_words_are_twilios() -> None:
@@ -143,12 +144,14 @@ def test_some_pairs_by_name() -> None:
 
 def test_two_status_columns_are_judged_each() -> None:
     """
-    Where the columns differ, each is compared; the same word in both is told once.
+    Each is compared, so that each is corrected; the same word in both is told once.
     """
     assert differing(MESSAGE, row(status="sent", twilio_status="delivered")) == {"status": False}
     assert differing(MESSAGE, row(status="delivered", twilio_status="failed")) == {"twilio_status": True}
     assert differing(MESSAGE, row(status="sent", twilio_status="failed")) == {"status": False, "twilio_status": True}
-    assert differing(MESSAGE, row(status="sent", twilio_status="sent")) == {"status": False}
+    both = row(status="sent", twilio_status="sent")
+    assert differing(MESSAGE, both) == {"status": False, "twilio_status": False}
+    assert told_once(differences(MESSAGE, both, "US"), both) == (Difference("status", "sent", "delivered"),)
 
 
 def test_words_that_are_not_twilios_have_no_rank() -> None:
@@ -499,6 +502,7 @@ def test_a_row_survives_its_line(values: dict[str, Any], column: str, status: st
     """
     message, mine = told(**values), row(**{column: status})
 
-    through, direct = (differences(message, one, "US") for one in (row_of(line_of_row(mine)), mine))
+    both = row_of(line_of_row(mine)), mine
+    through, direct = (told_once(differences(message, one, "US"), one) for one in both)
 
     assert [(one.twilio, one.contradicts) for one in through] == [(one.twilio, one.contradicts) for one in direct]

@@ -183,6 +183,34 @@ def test_other_types(database_url: str, metadata: str) -> None:
         assert bench.sql(text) == before
 
 
+def test_fewer_columns(patient: Patient) -> None:
+    """
+    An installation without the optional columns is repaired, rechecked and restored all the same.
+    """
+    optional = ("twilio_message_sid", "twilio_status", "segments", "cost_usd", "read_at")
+    patient.sql("ALTER TABLE messages " + ", ".join(f"DROP {column}" for column in optional))
+    patient.sql("ALTER TABLE pending_bookings DROP customer_id, DROP confirmed_at")
+    first, second = patient.unrecorded(2)
+    planned = patient.plan()
+    patient.sql(
+        "INSERT INTO messages (customer_id, direction, message_sid) SELECT min(id::text)::uuid, 'outbound', %(sid)s"
+        " FROM customers",
+        sid=first,
+    )
+    before = patient.dump()
+
+    report = patient.doctor.apply(planned, patient.request, Repair())
+
+    assert report.plan is not None
+    assert reasons(report.plan.left) == {f"message/{first}": "its SID has been recorded meanwhile"}
+    assert report.summary["applied"] == 1
+    assert patient.sql("SELECT body FROM messages WHERE message_sid = %(sid)s", sid=second) == [
+        {"body": "Your table is waiting."}
+    ]
+    assert patient.undo().exit_code == 0
+    assert patient.dump() == before
+
+
 # --- once ------------------------------------------------------------------------------------------------------------
 
 
@@ -296,27 +324,24 @@ def test_any_world(bench: Bench, kinds: list[str], sizes: tuple[int, int]) -> No
 # --- the world moved -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"message_sid": sid(2), "twilio_message_sid": sid(2)},
-        {"message_sid": sid(2)},
-        {"message_sid": None, "twilio_message_sid": sid(2)},
-        {"message_sid": "", "twilio_message_sid": sid(2)},
-    ],
-)
-def test_recorded_meanwhile(bench: Bench, columns: dict[str, str | None]) -> None:
+def test_recorded_meanwhile(bench: Bench) -> None:
     """
     A SID that the application recorded in the meantime, in either column, is not inserted again.
     """
-    plan = plan_of(insertion(1), insertion(2), insertion(3))
-    message_row(bench, 2, **columns)
+    meanwhile: dict[int, dict[str, str | None]] = {
+        2: {"message_sid": sid(2), "twilio_message_sid": sid(2)},
+        3: {"message_sid": sid(3)},
+        4: {"message_sid": None, "twilio_message_sid": sid(4)},
+        5: {"message_sid": "", "twilio_message_sid": sid(5)},
+    }
+    for number, columns in meanwhile.items():
+        message_row(bench, number, **columns)
 
-    receipt = bench.apply(plan)
+    receipt = bench.apply(plan_of(*(insertion(n) for n in range(1, 7))))
 
-    assert receipt.written == [0, 2]
-    assert reasons(receipt.left) == {f"message/{sid(2)}": "its SID has been recorded meanwhile"}
-    assert bench.sql("SELECT count(*) FROM messages") == [{"count": 3}]
+    assert receipt.written == [0, 5]
+    assert reasons(receipt.left) == {f"message/{sid(n)}": "its SID has been recorded meanwhile" for n in meanwhile}
+    assert bench.sql("SELECT count(*) FROM messages") == [{"count": 6}]
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -341,28 +366,26 @@ def test_racing_insert(bench: Bench, steps: int) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("meanwhile", "reason"),
-    [
-        ("UPDATE pending_bookings SET metadata = '{\"n\": 1.0}'", "somebody changed it since"),
-        ('UPDATE pending_bookings SET metadata = \'{"n": 1, "x": 2}\'', "somebody changed it since"),
-        ("UPDATE pending_bookings SET status = 'confirmed'", "the booking is no longer open"),
-        ("UPDATE pending_bookings SET expires_at = now()", "the booking is no longer open"),
-        ("DELETE FROM pending_bookings", "the row is gone"),
-    ],
-)
-def test_booking_moved(bench: Bench, meanwhile: str, reason: str) -> None:
+def test_booking_moved(bench: Bench) -> None:
     """
     A booking whose metadata changed in any byte, that ran out, was confirmed or deleted since the plan is left.
     """
-    booking = booking_row(bench, '{"n": 1}')
-    bench.sql(meanwhile)
+    meanwhile = {
+        "UPDATE pending_bookings SET metadata = '{\"n\": 1.0}'": "somebody changed it since",
+        'UPDATE pending_bookings SET metadata = \'{"n": 1, "x": 2}\'': "somebody changed it since",
+        "UPDATE pending_bookings SET status = 'confirmed'": "the booking is no longer open",
+        "UPDATE pending_bookings SET expires_at = now()": "the booking is no longer open",
+        "DELETE FROM pending_bookings": "the row is gone",
+    }
+    bookings = {booking_row(bench, '{"n": 1}'): statement for statement in meanwhile}
+    for booking, statement in bookings.items():
+        bench.sql(f"{statement} WHERE id = %(id)s", id=booking)
     before = bench.dump()
 
-    receipt = bench.apply(plan_of(restoration(booking, '{"n": 1}'), insertion(1)))
+    receipt = bench.apply(plan_of(*(restoration(booking, '{"n": 1}') for booking in bookings), insertion(1)))
 
-    assert receipt.written == [1]
-    assert reasons(receipt.left) == {f"booking/{booking}": reason}
+    assert receipt.written == [5]
+    assert reasons(receipt.left) == {f"booking/{booking}": meanwhile[bookings[booking]] for booking in bookings}
     assert bench.dump()["pending_bookings"] == before["pending_bookings"]
 
 

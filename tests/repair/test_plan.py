@@ -5,7 +5,8 @@ From discrepancies to a plan: whose message is it, what is written, what is left
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from booking_doctor.core.agreement import Row
+from booking_doctor.core.agreement import Row, differences
 from booking_doctor.core.model import TwilioMessage, iso
 from booking_doctor.findings import Window
 from booking_doctor.reconcile import Booking, Candidates, Comparison, Customer, Discrepancy, Kind, Terms
@@ -479,7 +480,7 @@ def test_correction() -> None:
     """
     A row is corrected in the fields that differ and no others.
     """
-    recorded = row(status="queued", twilio_status="queued", cost_usd=Decimal("1E-7"), segments=3)
+    recorded = row(status="queued", twilio_status="queued", cost_usd=Decimal("1E-7"), segments=3, body="Your table")
 
     (step,) = corrections((told(1), recorded))
 
@@ -488,8 +489,15 @@ def test_correction() -> None:
         "41",
         f"message-mismatched:message/{sid(1)}",
     )
-    assert step.before == {"status": "queued", "segments": "3", "cost_usd": "0.0000001"}
-    assert step.after == {"status": "delivered", "segments": "1", "cost_usd": "0.00790"}
+    both = {"status": "queued", "twilio_status": "queued"}
+    assert step.before == {**both, "segments": "3", "cost_usd": "0.0000001", "body": "Your table"}
+    assert step.after == {
+        "status": "delivered",
+        "twilio_status": "delivered",
+        "segments": "1",
+        "cost_usd": "0.00790",
+        "body": "Your table is waiting.",
+    }
 
 
 def test_correction_once() -> None:
@@ -534,9 +542,16 @@ def test_no_correction() -> None:
 )
 def test_corrections_are_reversible(values: dict[str, Any]) -> None:
     """
-    A correction changes what triggers are looked at for, and nothing is planned for a field that it cannot restore.
+    A corrected row differs no more; only columns are changed whose triggers were looked at, and each has its way back.
     """
-    for step in corrections((told(1), row(**values))):
+    recorded = row(**values)
+    steps = corrections((told(1), recorded))
+
+    assert bool(steps) == bool(differences(told(1), recorded, "US"))
+    for step in steps:
+        types: dict[str, Callable[[Any], Any]] = {"segments": int, "cost_usd": Decimal}
+        corrected = {name: types.get(name, str)(value) for name, value in (step.after or {}).items()}
+        assert not differences(told(1), replace(recorded, **corrected), "US")
         assert set(step.after or ()) <= set(CHANGED_COLUMNS["messages"])
         assert step.reverse().after == step.before
         assert all((step.before or {})[name] != value for name, value in (step.after or {}).items())
