@@ -64,7 +64,7 @@ class ChosenSources:
         variables: Mapping[str, str],
         preferences: Preferences,
         progress: Progress,
-        patience: Patience = Patience(),  # noqa: B008  frozen
+        patience: Patience = Patience(),
     ) -> None:
         self._variables = variables
         self._preferences = preferences

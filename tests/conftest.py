@@ -91,7 +91,7 @@ def _open_doctor(scene: World) -> Iterator[Callable[..., Doctor]]:
     opened: list[Doctor] = []
     runs = count(1)
 
-    def make(preferences: Preferences = Preferences(), **variables: str) -> Doctor:  # noqa: B008  frozen
+    def make(preferences: Preferences = Preferences(), **variables: str) -> Doctor:
         doctor = Doctor(
             ChosenSources({**scene.environment(), **variables}, preferences, Silent()),
             preferences,

@@ -92,7 +92,9 @@ class _Story:
         for row in self.scene.rows(question):
             _say(f"  {row['bookings']:>3} bookings {row['status']:<10} {row['empty']:>3} of them with metadata {{}}")
         recorded = self.scene.rows("SELECT count(*) AS rows FROM messages")[0]["rows"]
-        _say(f"  {len(self.scene.account.messages()):>3} messages in Twilio's log, {recorded} rows in the table messages")
+        _say(
+            f"  {len(self.scene.account.messages()):>3} messages in Twilio's log, {recorded} rows in the table messages"
+        )
 
     def _run(self, question: str, words: str, expected: ExitCode) -> None:
         """

@@ -40,6 +40,9 @@ class Answer:
 
     @property
     def errors(self) -> list[str]:
+        """
+        The lines that say what went wrong.
+        """
         return [line for line in self.stderr.splitlines() if line.startswith("error: ")]
 
 
@@ -494,7 +497,9 @@ def test_window(scene: World, call: Callable[..., Answer], command: str, words: 
 
 # text from outside
 
-HOSTILE = "[bold]x[/] \x1b[31mred \x1b]8;;http://evil.example\x07link <script>alert(1)</script> \u202e| \x01\x00 \x9b2J\n=1+1"
+HOSTILE = (
+    "[bold]x[/] \x1b[31mred \x1b]8;;http://evil.example\x07link <script>alert(1)</script> \u202e| \x01\x00 \x9b2J\n=1+1"
+)
 
 
 @pytest.mark.parametrize("format", ["terminal", "json"])
@@ -510,7 +515,7 @@ def test_hostile_text(scene: World, call: Callable[..., Answer], words: list[str
     answer = call(*words, "--format", format, "--show-pii")
 
     for output in (answer.stdout, answer.stderr):
-        assert not [character for character in output if not character.isprintable() and character not in "\n"]
+        assert not [character for character in output if not character.isprintable() and character != "\n"]
     assert answer.code == (0 if "--apply" in words else 1)
     if "--apply" in words:
         assert scene.rows("SELECT body FROM messages") == [{"body": HOSTILE.replace("\0", "")}]
@@ -523,7 +528,7 @@ def test_endless_log(scene: World, call: Callable[..., Answer]) -> None:
     prefix = f"/2010-04-01/Accounts/{scene.account.account_sid}/Messages.json"
 
     class Endless(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  the standard library's name
+        def do_GET(self) -> None:
             body = json.dumps({"messages": [], "next_page_uri": self.path}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))

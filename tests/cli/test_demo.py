@@ -49,7 +49,7 @@ def test_demo(environment: dict[str, str]) -> None:
         "$ booking-doctor reconcile --since 7d",
         *re.findall(r"\$ booking-doctor undo \S+ --yes", told.stdout),
     ]
-    assert os.listdir(environment["TMPDIR"]) == []
+    assert list(Path(environment["TMPDIR"]).iterdir()) == []
     assert "\x1b" not in told.stdout
 
 
@@ -58,7 +58,7 @@ def test_keep(environment: dict[str, str], ending: signal.Signals) -> None:
     """
     A kept world answers the commands it prints, and is gone after Ctrl-C or a termination.
     """
-    with subprocess.Popen(DEMO + ["--keep"], env=environment, stdout=subprocess.PIPE, text=True) as kept:
+    with subprocess.Popen([*DEMO, "--keep"], env=environment, stdout=subprocess.PIPE, text=True) as kept:
         lines = []
         for line in kept.stdout or ():
             lines.append(line.strip())
@@ -80,4 +80,4 @@ def test_keep(environment: dict[str, str], ending: signal.Signals) -> None:
     assert "message-unrecorded" in tried.stdout
     assert "The world is gone." in rest
     assert kept.returncode == 0
-    assert os.listdir(environment["TMPDIR"]) == []
+    assert list(Path(environment["TMPDIR"]).iterdir()) == []

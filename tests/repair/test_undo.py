@@ -222,11 +222,11 @@ def test_referred_to(bench: Bench) -> None:
     bench.apply(plan_of(*(insertion(n) for n in range(7))))
     for number, (columns, reference) in enumerate(references.items()):
         bench.sql(
-            f'CREATE TABLE "Re:{number}" ({reference})',
-            f'INSERT INTO "Re:{number}" SELECT {columns} FROM messages WHERE message_sid = %(sid)s',
+            f'CREATE TABLE "Re :{number}" ({reference})',
+            f'INSERT INTO "Re :{number}" SELECT {columns} FROM messages WHERE message_sid = %(sid)s',
             sid=sid(number),
         )
-    expected = {number: f'"Re:{number}" refers to it now' for number in range(6)}
+    expected = {number: f'"Re :{number}" refers to it now' for number in range(6)}
     assert bench.ledger.changed_since(bench.ledger.entries("run-1")) == expected
 
     receipt = bench.undo()
@@ -234,8 +234,8 @@ def test_referred_to(bench: Bench) -> None:
     assert receipt.written == [6]
     assert reasons(receipt.left) == {f"message/{sid(n)}": why for n, why in expected.items()}
     for number in range(6):
-        assert len(bench.sql(f'SELECT * FROM "Re:{number}" NATURAL JOIN messages')) == 1
-        bench.sql(f'DELETE FROM "Re:{number}"')
+        assert len(bench.sql(f'SELECT * FROM "Re :{number}" NATURAL JOIN messages')) == 1
+        bench.sql(f'DELETE FROM "Re :{number}"')
     assert bench.undo().written == [5, 4, 3, 2, 1, 0]
 
 
