@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +18,7 @@ from booking_doctor import __version__
 from booking_doctor.checks.messages import message_findings
 from booking_doctor.core.agreement import Row
 from booking_doctor.core.model import TwilioMessage, iso
-from booking_doctor.errors import ExitCode, PlanRefused, SourceError
+from booking_doctor.errors import ExitCode, PlanRefused, SettingsError, SourceError
 from booking_doctor.findings import (
     Disclosure,
     FailOn,
@@ -289,7 +290,7 @@ class Doctor:
         view = plan_view(
             plan,
             request.disclosure,
-            target=self._shown_target(plan.target.account_sid),
+            target=self.target(),
             notes=self._notes(plan.steps),
             refusal=refusal if plan.steps else None,
         )
@@ -299,13 +300,15 @@ class Doctor:
         rivals = self._sources.place().rivals
         return f"{' and '.join(rivals)} name different databases; leave only the one that is meant" if rivals else None
 
-    def _shown_target(self, account_sid: str) -> dict[str, str]:
+    def target(self) -> dict[str, str]:
+        """
+        Where a write would go, as it is shown before: the database, the role, and the Twilio account where one is set.
+        """
         place = self._sources.place()
-        return {
-            "database": f"{place.database} at {place.host}",
-            "role": place.role,
-            "Twilio account": account_sid,
-        }
+        shown = {"database": f"{place.database} at {place.host}", "role": place.role}
+        with suppress(SettingsError):
+            shown["Twilio account"] = self._sources.account_sid
+        return shown
 
     def _notes(self, steps: Sequence[Step]) -> list[str]:
         notes = trigger_notes(self._sources.ledger.triggers(events_of(steps)))
@@ -408,7 +411,6 @@ class Doctor:
         standing = [entry for entry in reversed(entries) if entry.number not in left]
         triggers = self._sources.ledger.triggers(_events_of_undo(standing))
         refusal = self._rivals() or triggers_refusal(triggers, allow=allow_triggers)
-        place = self._sources.place()
         view = undo_view(
             run_id,
             hashlib.sha256(json.dumps([run_id, [entry.number for entry in standing]]).encode()).hexdigest(),
@@ -416,7 +418,7 @@ class Doctor:
             [Left(subject=entry.subject, reason=left[entry.number]) for entry in entries if entry.number in left],
             disclosure,
             names=self._sources.known_names(),
-            target={"database": f"{place.database} at {place.host}", "role": place.role},
+            target=self.target(),
             notes=trigger_notes(triggers),
             refusal=refusal if standing else None,
         )

@@ -607,7 +607,7 @@ class _Comparer:
     def _keep_rows(self, lines: Iterable[str], foreign: Collection[str]) -> None:
         for line in lines:
             sid = line.partition(FIELD)[0]
-            if sid in foreign or sid in self.several or self._forget(self.settled_keys, sid):
+            if sid in foreign or self._forget(self.settled_keys, sid):
                 continue
             try:
                 row = row_of(line)

@@ -242,7 +242,7 @@ class TwilioLog:
             return None
         _refuse(answer)
         message = _understood(_decode_message, answer.data)
-        if message.sid != sid:
+        if message.sid.casefold() != sid.casefold():
             text = "Twilio's answer was another message than the one asked for"
             raise TwilioUnreachable(text, hint="check TWILIO_API_BASE_URL")
         return message

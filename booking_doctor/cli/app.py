@@ -190,10 +190,15 @@ def write(report: Report, format: Format, output: Path | None, invocation: Invoc
 
 
 def _canvas() -> Canvas:
-    if not _is_terminal(sys.stdout):
-        return Canvas()
     color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Canvas(width=shutil.get_terminal_size().columns, color=color)
+    return Canvas(width=width(sys.stdout), color=color and _is_terminal(sys.stdout))
+
+
+def width(stream: Any) -> int:  # noqa: ANN401  None where the descriptor is closed
+    """
+    The columns of the terminal behind a stream; where there is none, what documents have.
+    """
+    return shutil.get_terminal_size().columns if _is_terminal(stream) else Canvas().width
 
 
 def _is_terminal(stream: Any) -> bool:  # noqa: ANN401  None where the descriptor is closed

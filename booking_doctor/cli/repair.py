@@ -25,6 +25,7 @@ from booking_doctor.cli.app import (
     YesOption,
     app,
     say,
+    width,
 )
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
 from booking_doctor.errors import PlanRefused, UsageError
@@ -194,6 +195,8 @@ def runs(
 
 def _forget(opened: Doctor, listed: Report, run: str, *, yes: bool) -> Report:
     _show(listed)
+    for name, value in opened.target().items():
+        say(f"{name}: {value}")
     _ask(f"Drop the images of run {run}? It cannot be undone then.", yes=yes)
     return opened.forget(run)
 
@@ -202,7 +205,7 @@ def _show(report: Report) -> None:
     """
     What is about to be written, on stderr: stdout belongs to the document at the end.
     """
-    for line in TERMINAL.render(replace(report, summary={}, coverage={}), Canvas()).splitlines():
+    for line in TERMINAL.render(replace(report, summary={}, coverage={}), Canvas(width=width(sys.stderr))).splitlines():
         say(line)
 
 

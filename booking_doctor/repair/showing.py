@@ -111,17 +111,22 @@ def _step(step: Step, disclosure: Disclosure) -> StepView:
     )
 
 
+# NOTE: fractions stay the text they are (`parse_float`): they are money, and documents write money as decimal strings.
+
+
 def _texts(image: Image | None, disclosure: Disclosure) -> Mapping[str, JSONValue] | None:
     if image is None:
         return None
     opened: dict[str, JSONValue] = dict(image)
     if isinstance(text := image.get("metadata"), str):
-        opened["metadata"] = json.loads(text)
+        opened["metadata"] = json.loads(text, parse_float=str)
     return _image(opened, disclosure)
 
 
 def _row(image: str, names: Mapping[str, str], disclosure: Disclosure) -> dict[str, JSONValue]:
-    return _image({names[name]: value for name, value in json.loads(image).items() if name in names}, disclosure)
+    return _image(
+        {names[name]: value for name, value in json.loads(image, parse_float=str).items() if name in names}, disclosure
+    )
 
 
 def _image(values: Mapping[str, JSONValue], disclosure: Disclosure) -> dict[str, JSONValue]:
