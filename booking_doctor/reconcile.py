@@ -26,6 +26,7 @@ from booking_doctor.core.agreement import (
     FIELD,
     Difference,
     Row,
+    agree,
     comparable,
     differences,
     line_of,
@@ -47,7 +48,7 @@ BOOKED_AFTER: Final = timedelta(minutes=2)
 """A text belongs to a booking made so long before, or so shortly after, it was sent."""
 
 _SPAN_MESSAGES: Final = 4000
-_KEPT_LEFTOVERS: Final = 20_000
+_KEPT_LEFTOVERS: Final = 50_000
 _LOOKUP: Final = 1000
 _NAMED: Final = 20
 
@@ -446,9 +447,9 @@ class _Comparer:
         self.several = {*overview.duplicated, *(row.twilio_message_sid or "" for row in overview.split)}
         self.special: dict[str, TwilioMessage] = {}
         self.foreign: set[str] = set()
-        # What waits for its other half. Rows past the limit are kept as keys only, messages past it are looked up.
+        # What waits for its other half, rows as lines. Rows past the limit are kept as keys, messages are looked up.
         self.messages: dict[str, TwilioMessage] = {}
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, str] = {}
         self.row_keys: set[bytes] = set()
         self.settled_keys: set[bytes] = set()
         self.missing: dict[str, TwilioMessage] = {}
@@ -518,8 +519,7 @@ class _Comparer:
             self.spans[day] = _Span(upper=lower)
 
     def _of_day(self, messages: Sequence[TwilioMessage], day: date) -> Iterable[TwilioMessage]:
-        matches = _on_day(day).fullmatch
-        if not all(message.date_sent and matches(message.date_sent) for message in messages):
+        if not all(map(_on_day(day).fullmatch, [message.date_sent or "" for message in messages])):
             messages = [message for message in messages if self._readable(message) and self._belongs(message, day)]
         window = self.terms.window
         if day in {window.since.date(), window.until.date()}:
@@ -564,13 +564,11 @@ class _Comparer:
         if lower < upper:
             for chunk in self.records.lines(lower, upper):
                 rows = set(chunk)
-                agreed = rows & waiting.keys()
-                self.counts["matched"] += len(agreed)
-                for line in agreed:
-                    del waiting[line]
-                rows -= agreed
-                self._keep_rows(rows - bystanders.keys() if bystanders else rows, set(bystanders.values()))
-        self._keep_messages(waiting.values())
+                left = rows.difference(waiting)
+                self.counts["matched"] += len(rows) - len(left)
+                waiting = {line: message for line, message in waiting.items() if line not in rows}
+                self._keep_rows(left - bystanders.keys() if bystanders else left, set(bystanders.values()))
+        self._keep_messages(waiting)
 
     def _lines(self, messages: list[TwilioMessage]) -> tuple[dict[str, TwilioMessage], dict[str, str]]:
         """
@@ -594,11 +592,11 @@ class _Comparer:
         self.special |= {message.sid: message for message in messages if message.sid in self.several}
         return [message for message in messages if message.sid not in self.several]
 
-    def _keep_messages(self, messages: Iterable[TwilioMessage]) -> None:
-        for message in messages:
-            row = self.rows.pop(message.sid, None)
-            if row is not None:
-                self._settle(message, [row])
+    def _keep_messages(self, messages: Mapping[str, TwilioMessage]) -> None:
+        for truth, message in messages.items():
+            line = self.rows.pop(message.sid, None)
+            if line is not None:
+                self._meet(message, truth, line)
             else:
                 self.messages[message.sid] = message
         if len(self.messages) > _KEPT_LEFTOVERS:
@@ -609,18 +607,28 @@ class _Comparer:
             sid = line.partition(FIELD)[0]
             if sid in foreign or self._forget(self.settled_keys, sid):
                 continue
-            try:
-                row = row_of(line)
-            except ValueError:
-                self.row_keys.add(_key(sid))  # its message waits and is looked up
-                continue
             message = self.messages.pop(sid, None)
             if message is not None:
-                self._settle(message, [row])
+                self._meet(message, line_of(message), line)
             elif len(self.rows) < _KEPT_LEFTOVERS:
-                self.rows[sid] = row
+                self.rows[sid] = line
             else:
                 self.row_keys.add(_key(sid))
+
+    def _meet(self, message: TwilioMessage, truth: str, line: str) -> None:
+        """
+        Settle a message with its row, both as lines. Most that meet here differ only in what one of them leaves empty.
+        """
+        if agree(line, truth):
+            self.counts["matched"] += 1
+            return
+        try:
+            row = row_of(line)
+        except ValueError:  # the message waits until it is looked up
+            self.messages[message.sid] = message
+            self.row_keys.add(_key(message.sid))
+        else:
+            self._settle(message, [row])
 
     def _seen(self, sid: str) -> bool:
         """
@@ -655,11 +663,13 @@ class _Comparer:
         """
         Matched or mismatched; of several rows the one that agrees best speaks.
         """
-        if not self._readable(message):
+        statuses, region = self.overview.statuses, self.terms.region
+        try:
+            found = [(told_once(differences(message, row, region, statuses), row), row) for row in rows]
+        except UnreadableMessage as error:
+            self._unread(f"message/{error.sid}", str(error))
             self.counts["twilio_messages"] -= 1
             return
-        statuses = self.overview.statuses
-        found = [(told_once(differences(message, row, self.terms.region, statuses), row), row) for row in rows]
         least, row = min(found, key=lambda pair: len(pair[0]))
         self.coverage["statuses_not_compared"] += not comparable(message, row, statuses)
         if least:

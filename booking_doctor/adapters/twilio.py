@@ -430,10 +430,8 @@ class _Tries:
         try:
             answer = retrying(ask)
         except _Fault as fault:
-            message, hint = (
-                f"Twilio cannot be read: {fault}",
-                "check the network and TWILIO_API_BASE_URL, then run it again",
-            )
+            hint = "check the network and TWILIO_API_BASE_URL, then run it again"
+            message = f"Twilio cannot be read: {fault}"
             raise TwilioUnreachable(message, hint=hint) from fault
         self.progressed()
         return answer

@@ -27,6 +27,8 @@ _TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
 _COST_PRECISION: Final = Decimal("0.00001")
 """Applications keep five decimals of a price, Twilio may send more."""
 
+_UNREADABLE: Final = "unreadable "
+
 _DIRECTIONS: Final = {
     "inbound": "inbound",
     "outbound-api": "outbound",
@@ -140,8 +142,21 @@ def _canonical_cost(price: str | None, unit: str | None) -> str:
     try:
         amount = abs(Decimal(price))
     except InvalidOperation:
-        return f"unreadable {price}"
-    return f"{amount.normalize():f}" if amount.is_finite() else f"unreadable {price}"
+        return f"{_UNREADABLE}{price}"
+    return f"{amount.normalize():f}" if amount.is_finite() else f"{_UNREADABLE}{price}"
+
+
+def agree(row: str, message: str) -> bool:
+    """
+    Whether two canonical lines have the same status and contradict each other in nothing.
+
+    The quick way to "no `differences`": many tables leave a column empty in every row. No is not the last word.
+    """
+    ours, theirs = row.split(FIELD), message.split(FIELD)
+    # NOTE: a text may hold the separator; then fields would be taken for each other.
+    if not len(ours) == len(theirs) == 8 or ours[1] != theirs[1] or theirs[6].startswith(_UNREADABLE):
+        return False
+    return all(one == other or not one or not other for one, other in zip(ours, theirs, strict=True))
 
 
 def row_of(line: str) -> Row:

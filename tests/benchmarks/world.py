@@ -88,7 +88,7 @@ def build(shape: Shape, directory: Path, database_url: str) -> World:
     window = Window(until - timedelta(days=_DAYS), until)
     log, index = directory / "log", directory / "log.json"
     index.write_text(json.dumps(_write_log(shape, window, log)))
-    recorded = _load(shape, window, database_url)
+    recorded, unknown = _load(shape, window, database_url)
     missing, mismatched = shape.messages // shape.missing_every, shape.messages // _MISMATCHED_EVERY
     summary = {
         "twilio_messages": shape.messages,
@@ -96,7 +96,7 @@ def build(shape: Shape, directory: Path, database_url: str) -> World:
         "matched": shape.messages - missing - mismatched,
         "mismatched": mismatched,
         "unrecorded": missing,
-        "unknown_to_twilio": _UNKNOWN,
+        "unknown_to_twilio": unknown,
     }
     return World(log=log, index=index, window=window, summary=summary)
 
@@ -183,49 +183,52 @@ _COPY_MESSAGES: Final = """
 """
 
 
-def _load(shape: Shape, window: Window, database_url: str) -> int:
+def _load(shape: Shape, window: Window, database_url: str) -> tuple[int, int]:
     """
-    How many of the rows lie in the window.
+    How many rows lie in the window, and how many of those have SIDs that the log lacks.
     """
     engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
     application_tables(Names())["messages"].metadata.create_all(engine)
     engine.dispose()
-    recorded = 0
+    recorded = unknown = 0
     with psycopg.connect(database_url, autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")  # foreign keys hold by construction
         with cursor.copy("COPY customers (id, phone) FROM STDIN") as copy:
             for customer in range(_customers(shape)):
                 copy.write(f"{_uuid(customer)}\t{_phone(customer)}\n")
         with cursor.copy(_COPY_MESSAGES) as copy:
-            for created_at, line in _rows(shape, window):
+            for message, created_at, known in _rows(shape, window):
                 recorded += created_at in window
-                copy.write(line)
+                unknown += created_at in window and not known
+                copy.write(_row(shape, message, created_at))
         cursor.execute("VACUUM ANALYZE")
-    return recorded
+    return recorded, unknown
 
 
 def _uuid(customer: int) -> str:
     return f"00000000-0000-4000-8000-{customer:012x}"
 
 
-def _rows(shape: Shape, window: Window) -> Iterator[tuple[datetime, str]]:
+def _rows(shape: Shape, window: Window) -> Iterator[tuple[_Message, datetime, bool]]:
     """
-    When each row was created, and the row in COPY's text format. The last ones have SIDs that the log lacks.
+    The message of each row, when the row was created, and whether the log has the message.
     """
     middle = window.since + (window.until - window.since) / 2
     for message in _messages(shape, window):
         if message.number % shape.missing_every == shape.missing_every // 2:
             continue
-        created_at = message.sent_at + shape.clock_off
-        if shape.crowded and message.number % 10:
-            created_at = middle + timedelta(seconds=message.number % 60)
-        yield created_at, _row(shape, message, created_at, behind=message.number % _MISMATCHED_EVERY == 0)
-        if message.number < _UNKNOWN:
-            yield created_at, _row(shape, message._replace(sid=f"SM{message.number:032x}"), created_at, behind=False)
+        crowded = shape.crowded and message.number % 10
+        created_at = middle + timedelta(seconds=message.number % 60) if crowded else message.sent_at + shape.clock_off
+        yield message, created_at, True
+        if message.number % (shape.messages // _UNKNOWN) == 1:
+            yield message._replace(sid=f"SM{message.number:032x}"), created_at, False
 
 
-def _row(shape: Shape, message: _Message, created_at: datetime, *, behind: bool) -> str:
-    status = "sent" if behind else "delivered"
+def _row(shape: Shape, message: _Message, created_at: datetime) -> str:
+    """
+    A row in COPY's text format.
+    """
+    status = "delivered" if message.number % _MISMATCHED_EVERY else "sent"
     costless = shape.no_cost or (shape.half_cost and message.number % 2)
     values = (
         _uuid(message.number % _customers(shape)),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -152,6 +153,49 @@ def test_lock_lost_while_a_batch_is_written(bench: Bench, other: Bench) -> None:
     assert second.written == []
     assert reasons(second.left) == {f"message/{sid(1)}": "its SID has been recorded meanwhile"}
     assert rows(bench) == 1
+
+
+@contextmanager
+def committing_soon(bench: Bench, statement: str) -> Iterator[None]:
+    """
+    Somebody has run that statement and commits while we wait for it.
+    """
+    with psycopg.connect(bench.url) as somebody:
+        somebody.execute(statement)
+        commit = threading.Timer(0.2, somebody.commit)
+        commit.start()
+        yield
+        commit.join()
+
+
+def test_edit_on_its_way(bench: Bench) -> None:
+    """
+    An edit that somebody is about to commit is neither overwritten by an apply nor lost to an undo.
+    """
+    booking = booking_row(bench)
+    with committing_soon(bench, "UPDATE pending_bookings SET metadata = '{\"theirs\": 1}'"):
+        receipt = bench.apply(plan_of(restoration(booking), insertion(1)))
+    assert reasons(receipt.left) == {f"booking/{booking}": "somebody changed it since"}
+    assert bench.sql("SELECT metadata FROM pending_bookings") == [{"metadata": {"theirs": 1}}]
+
+    with committing_soon(bench, "UPDATE messages SET read_at = now()"):
+        receipt = bench.undo()
+    assert reasons(receipt.left) == {f"message/{sid(1)}": "somebody changed it since"}
+    assert rows(bench) == 1
+
+
+def test_reference_on_its_way(bench: Bench) -> None:
+    """
+    An answer that somebody is about to commit keeps its message, though deleting that would take it along.
+    """
+    bench.sql("CREATE TABLE answers (message_id bigint REFERENCES messages ON DELETE CASCADE)")
+    bench.apply(plan_of(insertion(1)))
+
+    with committing_soon(bench, "INSERT INTO answers SELECT id FROM messages"):
+        receipt = bench.undo()
+
+    assert reasons(receipt.left) == {f"message/{sid(1)}": "answers refers to it now"}
+    assert bench.sql("SELECT count(*) FROM answers JOIN messages ON id = message_id") == [{"count": 1}]
 
 
 # --- killed ----------------------------------------------------------------------------------------------------------
