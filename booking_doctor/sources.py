@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from booking_doctor.reconcile import Log, Records
+from booking_doctor.evidence import Log, Records
 from booking_doctor.repair.executor import Ledger
 
 

@@ -18,8 +18,8 @@ from typing import Final
 from booking_doctor.core.agreement import BOTH, FIELD, Row
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.errors import TwilioUnreachable
+from booking_doctor.evidence import Booking, Customer, Overview, Page, Unread
 from booking_doctor.findings import JSONValue, Window
-from booking_doctor.reconcile import Booking, Customer, Overview, Page, Unread
 
 GONE: Final = "Twilio cannot be read: it does not answer"
 

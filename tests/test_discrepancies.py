@@ -26,8 +26,8 @@ from booking_doctor.adapters.tables import application_tables
 from booking_doctor.core.agreement import Row
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.errors import DatabaseForbidden, ExitCode
+from booking_doctor.evidence import Booking, Customer
 from booking_doctor.findings import Disclosure, Report, Window
-from booking_doctor.reconcile import Booking, Customer
 from booking_doctor.sandbox.incidents import SENDER, World, told_by_twilio
 from booking_doctor.sandbox.twilio_log import Message
 from booking_doctor.settings import Names, Preferences, database_settings

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from booking_doctor.core.agreement import Row, differences, direction_of, told_once
 from booking_doctor.core.model import TwilioMessage, e164
+from booking_doctor.evidence import Booking, Customer
 from booking_doctor.findings import Window
-from booking_doctor.reconcile import Booking, Comparison, Customer, Discrepancy, Kind, Terms, reconcile
+from booking_doctor.reconcile import Comparison, Discrepancy, Kind, Terms, reconcile
 from tests.memory import GONE, MemoryLog, MemoryRecords, rfc2822, sid
 
 module: Final = import_module("booking_doctor.reconcile")
@@ -158,7 +159,9 @@ def messages(draw: st.DrawFn, number: int) -> TwilioMessage:
     values: dict[str, Any] = {}
     if draw(st.booleans()):
         values["status"] = draw(_STATUSES)
-    sort = draw(st.sampled_from(["text"] * 3 + ["rejected"] * 3 + ["undated", "stranger", "service", "inbound", "redacted"]))
+    sort = draw(
+        st.sampled_from(["text"] * 3 + ["rejected"] * 3 + ["undated", "stranger", "service", "inbound", "redacted"])
+    )
     if sort == "undated":
         values |= {"date_sent": None, "status": draw(st.sampled_from(["queued", "failed", "accepted"])), "price": None}
     elif sort == "stranger":

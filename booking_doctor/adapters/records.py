@@ -33,8 +33,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.core.agreement import BOTH, FIELD, LINE, Row
+from booking_doctor.evidence import Booking, Customer, Overview
 from booking_doctor.findings import Window
-from booking_doctor.reconcile import Booking, Customer, Overview
 
 _LINES_AT_ONCE: Final = 8_000
 """A span with more rows than this is streamed, so that rows created all at once cannot fill the memory."""

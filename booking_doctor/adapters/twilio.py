@@ -30,8 +30,8 @@ import urllib3
 
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage
 from booking_doctor.errors import SettingsError, TwilioError, TwilioRefused, TwilioUnreachable
+from booking_doctor.evidence import Page, Unread
 from booking_doctor.findings import JSONValue, Progress, Silent, Window
-from booking_doctor.reconcile import Page, Unread
 from booking_doctor.settings import TwilioSettings
 
 if TYPE_CHECKING:

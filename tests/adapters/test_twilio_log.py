@@ -38,8 +38,8 @@ from hypothesis import strategies as st
 from booking_doctor.adapters import twilio
 from booking_doctor.adapters.twilio import SCAN_PAGES, Patience, TwilioLog
 from booking_doctor.errors import SettingsError, TwilioError, TwilioRefused, TwilioUnreachable
+from booking_doctor.evidence import Page, Unread
 from booking_doctor.findings import Silent, Window
-from booking_doctor.reconcile import Page, Unread
 from booking_doctor.sandbox.twilio import Credential, TwilioAccount
 from booking_doctor.sandbox.twilio_api import Reply, Request, problem
 from booking_doctor.sandbox.twilio_faults import Fault, On

@@ -21,8 +21,8 @@ import pytest
 
 from booking_doctor.adapters.twilio import SCAN_PAGES, TwilioLog
 from booking_doctor.core.model import SID_SHAPE, TwilioMessage
+from booking_doctor.evidence import Page, Unread
 from booking_doctor.findings import Window
-from booking_doctor.reconcile import Page, Unread
 from booking_doctor.settings import TwilioSettings, twilio_settings
 
 _LIVE: Final = {
