@@ -8,19 +8,16 @@ Connections, waiting, giving up and telling a refusal from a fault are the same 
 from __future__ import annotations
 
 import os
-import queue
 import random
 import ssl
 import threading
 import time
-import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -28,6 +25,7 @@ import msgspec
 import tenacity
 import urllib3
 
+from booking_doctor.adapters.reading_ahead import Halt, read_ahead
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage
 from booking_doctor.errors import SettingsError, TwilioError, TwilioRefused, TwilioUnreachable
 from booking_doctor.evidence import Page, Unread
@@ -98,6 +96,7 @@ class TwilioLog:
         self._progress = progress or Silent()
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
+        self._scan_complete = False
         self._tries = _Tries(patience, self._progress, retried=lambda: self._count("twilio_retries"))
         self._http = _connections(settings.base_url, patience, in_flight)
         self._headers = _login(settings.username, settings.password.value)
@@ -105,10 +104,11 @@ class TwilioLog:
 
     def coverage(self) -> Mapping[str, JSONValue]:
         """
-        Requests made: of day walks, of the scan for messages without a date, and for single messages.
+        Requests made: of day walks, of the scan for messages without a date, and for single messages; and whether the scan
+        reached the window's start. Where it did not, older messages without a date were not looked for.
         """
         names = ("twilio_pages", "twilio_requests", "undated_requests", "sid_requests", "twilio_retries")
-        return {name: self._counts[name] for name in names}
+        return {**{name: self._counts[name] for name in names}, "undated_scan_complete": self._scan_complete}
 
     def _count(self, name: str) -> None:
         with self._counting:
@@ -127,7 +127,7 @@ class TwilioLog:
         self._tries.progressed()
         self._progress.days(len(days))
         jobs = [self._or_unread(reading, day, walk) for day, walk in walks]
-        return _ahead(jobs, reading.halt, self._in_flight)
+        return read_ahead(jobs, reading.halt, self._in_flight)
 
     def _or_unread(self, reading: _Reading, day: date | None, walk: Iterator[Page]) -> Iterator[Page | Unread]:
         """
@@ -164,11 +164,12 @@ class TwilioLog:
         for number, document in enumerate(self._follow(reading.halt, "", "undated_requests"), start=1):
             past = _begins_before(document.messages, window)
             last = document.next_page_uri is None or past or number == SCAN_PAGES
+            self._scan_complete = document.next_page_uri is None or past
             yield Page(None, document.messages, last=last)
             if last:
                 return
 
-    def _follow(self, halt: _Halt, filters: str, counter: str) -> Iterator[_PageDocument]:
+    def _follow(self, halt: Halt, filters: str, counter: str) -> Iterator[_PageDocument]:
         uri: str | None = f"{self._collection}.json?{filters}PageSize={PAGE_SIZE}"
         seen: set[str] = set()
         while uri is not None:
@@ -212,11 +213,11 @@ class TwilioLog:
         """
         if not sids:
             return iter(())
-        client, halt = self._sdk(), _Halt()
+        client, halt = self._sdk(), Halt()
         self._tries.progressed()
-        return _ahead([self._lookup(client, sid, halt) for sid in sids], halt, self._in_flight)
+        return read_ahead([self._lookup(client, sid, halt) for sid in sids], halt, self._in_flight)
 
-    def _lookup(self, client: Client, sid: str, halt: _Halt) -> Iterator[tuple[str, TwilioMessage | None]]:
+    def _lookup(self, client: Client, sid: str, halt: Halt) -> Iterator[tuple[str, TwilioMessage | None]]:
         yield sid, self._tries.run(partial(self._single, client, sid), halt)
         self._tries.progressed()
 
@@ -261,35 +262,6 @@ def _begins_before(messages: Sequence[TwilioMessage], window: Window) -> bool:
         return False  # its own day's walk names it
 
 
-# --- reading ahead ---------------------------------------------------------------------------------------------------
-
-
-class _Halted(Exception):
-    """
-    Nobody collects any more.
-    """
-
-
-@dataclass(slots=True)
-class _Halt:
-    """
-    Whether anybody still collects. A plain flag: the garbage collector may set it in the middle of anything, and any
-    lock that it needed could be held just then.
-    """
-
-    asked: bool = False
-
-    def ask(self) -> None:
-        self.asked = True
-
-    def pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if self.asked:
-                raise _Halted
-            time.sleep(min(left, 0.1))
-
-
 @dataclass(slots=True)
 class _Reading:
     """
@@ -299,77 +271,8 @@ class _Reading:
         refused: An error that every day not yet begun would meet too, and so is not asked for.
     """
 
-    halt: _Halt = field(default_factory=_Halt)
+    halt: Halt = field(default_factory=Halt)
     refused: TwilioError | None = None
-
-
-def _ahead(jobs: Sequence[Iterator[_Item]], halt: _Halt, hands: int) -> Iterator[_Item]:
-    """
-    What the jobs yield, some at once and a little ahead of whoever iterates. The first is done before the others begin.
-
-    The threads are daemons, so that none of them keeps a process alive that was interrupted, and they end when whoever
-    iterates stops, or never begins because something else went wrong.
-    """
-    crew = _Crew(deque(jobs), halt, queue.Queue(2 * hands))
-    collected = crew.collect(len(jobs))
-    weakref.finalize(collected, halt.ask)
-    threading.Thread(target=crew.work, args=(hands,), daemon=True).start()
-    return collected
-
-
-@dataclass(slots=True)
-class _Crew(Generic[_Item]):
-    """
-    Jobs, the threads that do them, and what they hand over: items, None at the end of each job, or what went wrong.
-    """
-
-    jobs: deque[Iterator[_Item]]
-    halt: _Halt
-    results: queue.Queue[_Item | BaseException | None]
-
-    def collect(self, jobs: int) -> Iterator[_Item]:
-        try:
-            while jobs:
-                item = self.results.get()
-                if isinstance(item, BaseException):
-                    raise item
-                if item is None:
-                    jobs -= 1
-                else:
-                    yield item
-        finally:
-            self.halt.ask()
-
-    def work(self, hands: int = 1) -> None:
-        """
-        Do jobs until there are none, and have so many *hands* do them after the first.
-
-        Whatever goes wrong is handed over: nobody may wait for an item that never comes.
-        """
-        try:
-            while (job := self._next()) is not None:
-                for item in job:
-                    self._hand_over(item)
-                self._hand_over(None)
-                for _ in range(1, hands):
-                    threading.Thread(target=self.work, daemon=True).start()
-                hands = 1
-        except _Halted:
-            pass
-        except BaseException as error:  # noqa: BLE001  raised again by the collector
-            with suppress(_Halted):
-                self._hand_over(error)
-
-    def _next(self) -> Iterator[_Item] | None:
-        with suppress(IndexError):
-            return self.jobs.popleft()
-        return None
-
-    def _hand_over(self, item: _Item | BaseException | None) -> None:
-        while not self.halt.asked:
-            with suppress(queue.Full):
-                return self.results.put(item, timeout=0.2)
-        raise _Halted
 
 
 # --- trying again ----------------------------------------------------------------------------------------------------
@@ -412,7 +315,7 @@ class _Tries:
     def progressed(self) -> None:
         self.last_progress = time.monotonic()
 
-    def run(self, ask: Callable[[], _Item], halt: _Halt) -> _Item:
+    def run(self, ask: Callable[[], _Item], halt: Halt) -> _Item:
         """
         *ask* until it succeeds, is refused, or the patience ends.
 

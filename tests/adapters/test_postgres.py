@@ -288,7 +288,7 @@ def test_server_that_says_nothing(standing_url: str) -> None:
     """
     A server that takes connections and says nothing is not waited for without end, unless the URL says so.
     """
-    with opened(standing_url) as usual, opened(f"{standing_url}?connect_timeout=3") as changed:
+    with opened(standing_url) as usual, opened(standing_url, parameters={"connect_timeout": "3"}) as changed:
         assert (usual._engine.url.query["connect_timeout"], changed._engine.url.query["connect_timeout"]) == ("10", "3")
 
 

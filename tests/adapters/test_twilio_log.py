@@ -253,6 +253,7 @@ def test_scan_comes_first(account: TwilioAccount, simulator: TwilioSimulator, lo
     assert [request.query.get("DateSent") for request in simulator.requests[:3]] == [None] * 3
     assert None not in [request.query.get("DateSent") for request in simulator.requests[3:]]
     assert (log.coverage()["undated_requests"], log.coverage()["twilio_requests"]) == (3, 5)
+    assert log.coverage()["undated_scan_complete"] is True
 
 
 def test_scan_is_bounded(
@@ -267,6 +268,7 @@ def test_scan_is_bounded(
     items = list(log.pages(ONE_DAY))
 
     assert SCAN_PAGES == len(scanned(simulator)) == log.coverage()["undated_requests"]
+    assert log.coverage()["undated_scan_complete"] is False
     assert len(sids(items, None)) == 10 * SCAN_PAGES
     assert len(sids(items)) == 10 * SCAN_PAGES + 1
 
