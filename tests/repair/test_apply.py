@@ -128,6 +128,7 @@ def test_other_types(database_url: str, metadata: str) -> None:
     Names and types of another installation are used as they are: enum, varchar, float, domain, time without zone.
     """
     names = Names(
+        schema="The App",
         tables={"messages": "Sent Texts", "pending_bookings": "holds"},
         columns={("messages", "message_sid"): 'the "SID"', ("messages", "id"): "Nr", ("pending_bookings", "id"): "key"},
     )
@@ -150,11 +151,12 @@ def test_other_types(database_url: str, metadata: str) -> None:
             'ALTER TABLE messages RENAME TO "Sent Texts"',
             "ALTER TABLE pending_bookings RENAME id TO key",
             "ALTER TABLE pending_bookings RENAME TO holds",
+            'CREATE SCHEMA "The App"',
+            *(f'ALTER TABLE {table} SET SCHEMA "The App"' for table in ('"Sent Texts"', "holds", "customers")),
         )
-        text = (
-            'SELECT row_to_json(t)::text AS row FROM "Sent Texts" t UNION ALL SELECT row_to_json(t)::text FROM holds t'
-        )
-        kept = bench.sql("SELECT metadata::text AS text FROM holds")[0]["text"]
+        texts, holds = '"The App"."Sent Texts"', '"The App".holds'
+        text = f"SELECT row_to_json(t)::text AS row FROM {texts} t UNION ALL SELECT row_to_json(t)::text FROM {holds} t"
+        kept = bench.sql(f"SELECT metadata::text AS text FROM {holds}")[0]["text"]
         before = bench.sql(text)
         steps = (
             insertion(1, body="a    ", cost_usd="0.0079", from_number=PHONE, created_at="2025-12-07T12:00:00.1239Z"),
@@ -172,7 +174,7 @@ def test_other_types(database_url: str, metadata: str) -> None:
             f"message/{sid(3)}": "a value does not fit (error 22P02)",
             f"message/{sid(4)}": "a constraint forbids it: phone_check (error 23514)",
         }
-        (row,) = bench.sql('SELECT status::text, body, cost_usd, created_at::text FROM "Sent Texts"')
+        (row,) = bench.sql(f"SELECT status::text, body, cost_usd, created_at::text FROM {texts}")
         assert row == {
             "status": "delivered",
             "body": "a    ",
@@ -512,6 +514,19 @@ def test_two_bad_rows_and_a_recorded_one(bench: Bench) -> None:
         f"message/{sid(5)}": "a trigger would store it under another SID",
         f"message/{sid(7)}": "a constraint forbids it: messages_customer_id_fkey (error 23503)",
     }
+
+
+def test_stamp_of_a_planned_column(bench: Bench) -> None:
+    """
+    A trigger that stamps a column which the plan fills needs no permission, but no row is stored that way.
+    """
+    bench.sql(*new_trigger("BEGIN NEW.created_at = now(); RETURN NEW; END"))
+
+    receipt = bench.apply(plan_of(insertion(1), insertion(2)))
+
+    assert receipt.written == []
+    assert set(reasons(receipt.left).values()) == {"a trigger would store another created_at"}
+    assert bench.sql("SELECT * FROM messages") == []
 
 
 @pytest.mark.parametrize(
