@@ -26,7 +26,7 @@ from booking_doctor.core.model import TwilioMessage, e164
 from booking_doctor.evidence import Booking, Customer
 from booking_doctor.findings import Window
 from booking_doctor.reconcile import Comparison, Discrepancy, Kind, Terms, reconcile
-from tests.memory import GONE, MemoryLog, MemoryRecords, rfc2822, sid
+from tests.memory import GONE, MemoryLog, MemoryRecords, days_of, rfc2822, sid
 
 module: Final = import_module("booking_doctor.reconcile")
 
@@ -104,6 +104,7 @@ class Sides:
     Both sides of a comparison.
     """
 
+    window: Window = WINDOW
     messages: list[TwilioMessage] = field(default_factory=list)
     earlier: dict[str, TwilioMessage] = field(default_factory=dict)
     strays: dict[date, list[TwilioMessage]] = field(default_factory=dict)
@@ -130,11 +131,18 @@ class Sides:
             table=table, bookings=self.bookings, customers=self.customers, statuses=self.statuses, **how
         )
 
-    def compare(self, terms: Terms = TERMS) -> Comparison:
+    @property
+    def terms(self) -> Terms:
+        """
+        What is compared.
+        """
+        return replace(TERMS, window=self.window)
+
+    def compare(self) -> Comparison:
         """
         The comparison of the two.
         """
-        return reconcile(self.log(), self.records(), terms)
+        return reconcile(self.log(), self.records(), self.terms)
 
 
 _SECONDS: Final = st.sampled_from([0, 1, 59, 3600, 3 * 3600, 86_399])
@@ -235,6 +243,8 @@ def owners_of(draw: st.DrawFn, message: TwilioMessage, number: int) -> tuple[lis
     return bookings, draw(st.sampled_from([[], [customer]]))
 
 
+_WINDOWS: Final = st.sampled_from([WINDOW, WINDOW, Window(WINDOW.since, datetime(2025, 12, 7, 3, tzinfo=UTC))])
+
 _VOCABULARIES: Final = st.sampled_from(
     [
         None,
@@ -252,7 +262,7 @@ def sides(draw: st.DrawFn) -> Sides:
     """
     A world: messages with what was made of them, and rows that nothing is known of.
     """
-    world = Sides(inclusive=draw(st.booleans()), statuses=draw(_VOCABULARIES))
+    world = Sides(window=draw(_WINDOWS), inclusive=draw(st.booleans()), statuses=draw(_VOCABULARIES))
     for number in range(1, 1 + draw(st.integers(0, 9))):
         message = draw(messages(number))
         world.messages.append(message)
@@ -301,13 +311,13 @@ def ways(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def compared(world: Sides, way: Mapping[str, Any], terms: Terms = TERMS) -> Comparison:
+def compared(world: Sides, way: Mapping[str, Any], **terms: Any) -> Comparison:
     """
     The comparison, read in that way.
     """
     with limits(span=way["span"], kept=way["kept"], lookup=way["lookup"]):
         log = world.log(page_size=way["page_size"], mix=way["mix"])
-        return reconcile(log, world.records(chunk=way["chunk"]), terms)
+        return reconcile(log, world.records(chunk=way["chunk"]), replace(world.terms, **terms))
 
 
 # --- the oracle ------------------------------------------------------------------------------------------------------
@@ -333,11 +343,11 @@ def oracle(world: Sides) -> tuple[set[Essence], dict[str, int]]:
     """
     first, second = grouped(world.rows, "message_sid"), grouped(world.rows, "twilio_message_sid")
     carried = {name: first.get(name) or second.get(name) or [] for name in {*first, *second}}
-    here = [row for row in world.rows if row.created_at and row.created_at in WINDOW]
+    here = [row for row in world.rows if row.created_at and row.created_at in world.window]
     named = {name for row in here for name in (row.message_sid, row.twilio_message_sid) if name}
     ages = {name: NOW - min(row.created_at for row in carried[name] if row.created_at) for name in named}
     askable = {name for name, age in ages.items() if timedelta(minutes=15) <= age <= TERMS.retention}
-    ours = [message for message in world.messages if is_ours(message) and message.happened_at in WINDOW]
+    ours = [message for message in world.messages if is_ours(message) and message.happened_at in world.window]
     shown = {message.sid for message in world.messages} - world.unlisted | set(askable)
     ours = [message for message in ours if message.sid in shown or message.sid in strayed(world)]
     found = [judged(message, carried.get(message.sid, []), world) for message in ours]
@@ -512,12 +522,12 @@ def test_other_senders_are_counted_and_nothing_else(world: Sides, way: dict[str,
     """
     What a narrower set of senders leaves out is in the coverage, so that nothing goes unmentioned.
     """
-    ours, everyone = compared(world, way), compared(world, way, replace(TERMS, senders=None))
+    ours, everyone = compared(world, way), compared(world, way, senders=None)
     strangers = {message.sid for message in world.messages if not is_ours(message)}
 
     said = [one for one in map(essence, everyone.discrepancies) if one[1] not in strangers]
     assert list(map(essence, ours.discrepancies)) == said
-    listed = [message for message in world.messages if message.sid in strangers and message.happened_at in WINDOW]
+    listed = [message for message in world.messages if message.sid in strangers and message.happened_at in world.window]
     shown = [message for message in listed if message.sid not in world.unlisted or message.sid in strayed(world)]
     assert ours.coverage.get("out_of_scope", 0) == len(shown)
     assert everyone.coverage.get("out_of_scope", 0) == 0
@@ -535,10 +545,11 @@ def test_what_was_read_is_reported_and_the_rest_is_not_claimed(
     days = {None if day is None else date(2025, 12, day): pages for day, pages in breaks.items()}
     with limits(span=way["span"], kept=way["kept"], lookup=way["lookup"]):
         log = world.log(page_size=way["page_size"], mix=way["mix"], breaks=days)
-        comparison = reconcile(log, world.records(chunk=way["chunk"]), TERMS)
+        comparison = reconcile(log, world.records(chunk=way["chunk"]), world.terms)
 
-    assert not comparison.log_complete
-    assert comparison.unread
+    touched = set(days) & {None, *days_of(world.window)}
+    assert comparison.log_complete == (not touched)
+    assert bool(comparison.unread) == bool(touched)
     found, counts = oracle(world)
     assert {essence(one) for one in comparison.discrepancies} <= found
     assert all(comparison.counts[name] <= counts[name] for name in comparison.counts)
@@ -583,6 +594,7 @@ def test_both_sid_columns_count() -> None:
         ([split], [MESSAGE], {"matched": 1, "unknown_to_twilio": 1}),
         ([split, recorded(MESSAGE)], [MESSAGE], {"matched": 1, "unknown_to_twilio": 1}),
         ([split], [MESSAGE, other], {"matched": 1, "mismatched": 1}),
+        ([split], [], {"unknown_to_twilio": 2}),
     ]:
         comparison = Sides(messages=messages, rows=rows).compare()
 
@@ -668,16 +680,25 @@ def test_rows_too_young_or_past_retention_are_not_asked_for() -> None:
     """
     Twilio's list lags and its memory ends: a row outside of both is counted, never called unknown.
     """
-    young, old = text(1, NOW - timedelta(minutes=14)), text(2, NOW - timedelta(days=2))
+    ages = [timedelta(minutes=15, seconds=-1), timedelta(minutes=15), timedelta(days=1), timedelta(days=1, seconds=1)]
+    rows = [recorded(text(number, NOW - age)) for number, age in enumerate(ages)]
     log = MemoryLog(messages=[])
 
-    comparison = reconcile(
-        log, MemoryRecords(table=[recorded(young), recorded(old)]), replace(TERMS, retention=timedelta(days=1))
-    )
+    comparison = reconcile(log, MemoryRecords(table=rows), replace(TERMS, retention=timedelta(days=1)))
 
-    assert log.asked == []
-    assert comparison.counts["unknown_to_twilio"] == 0
+    assert log.asked == [sid(1), sid(2)]
+    assert comparison.counts["unknown_to_twilio"] == 2
     assert (comparison.coverage["rows_too_recent"], comparison.coverage["rows_past_retention"]) == (1, 1)
+
+
+def test_the_oldest_of_several_rows_says_how_old_a_message_is() -> None:
+    """
+    A second row made a minute ago makes no message young.
+    """
+    rows = [recorded(MESSAGE, created_at=NOW - timedelta(minutes=1)), recorded(MESSAGE)]
+
+    for table in (rows, rows[::-1]):
+        assert reconcile(MemoryLog(messages=[]), MemoryRecords(table=table), TERMS).counts["unknown_to_twilio"] == 1
 
 
 def test_a_message_that_the_list_lacks_is_found_by_its_row() -> None:
@@ -701,7 +722,7 @@ def test_nothing_read_claims_nothing() -> None:
     days = dict.fromkeys([None, *(date(2025, 12, day) for day in (5, 6, 7, 8))], 0)
     log = MemoryLog(messages=[MESSAGE], breaks=days)
 
-    comparison = reconcile(log, MemoryRecords(table=[recorded(text(2))]), TERMS)
+    comparison = reconcile(log, MemoryRecords(table=[recorded(text(2)), recorded(text(3)), recorded(text(3))]), TERMS)
 
     assert comparison.counts == {}
     assert comparison.discrepancies == []

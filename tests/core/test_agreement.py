@@ -227,6 +227,9 @@ def test_a_translation_hides_no_contradiction() -> None:
     assert differing(told(status="undelivered"), row(twilio_status=None), NARROW) == {"status": True}
     assert differing(MESSAGE, row(status="failed", twilio_status=None), NARROW) == {"status": True}
     assert differing(told(status="undelivered"), row(status="sent", twilio_status=None), NARROW) == {"status": False}
+    wordless = frozenset({"sent", "delivered"})
+    assert differing(told(status="failed"), row(twilio_status=None), wordless) == {"status": True}
+    assert comparable(told(status="failed"), row(twilio_status=None), wordless)
 
 
 def test_a_column_without_a_word_for_inbound_texts_says_nothing_of_them() -> None:
