@@ -30,6 +30,7 @@ from booking_doctor.evidence import Booking, Customer
 from booking_doctor.findings import Disclosure, Report, Window
 from booking_doctor.sandbox.incidents import SENDER, World, told_by_twilio
 from booking_doctor.sandbox.twilio_log import Message
+from booking_doctor.sandbox.twilio_rules import Attempt, Refused
 from booking_doctor.settings import Names, Preferences, database_settings
 from tests.memory import MemoryRecords
 
@@ -271,6 +272,19 @@ def test_rejected(clinic: Clinic) -> None:
 
     clinic.scene.account.delete(refused.sid)
     assert clinic.findings() == []
+
+
+def test_an_attempt_without_a_recipient(clinic: Clinic) -> None:
+    """
+    Twilio also logs an attempt that named nobody, and the finding says so.
+    """
+    with pytest.raises(Refused):
+        clinic.scene.account.create(Attempt(sender=SENDER, body="Your table is waiting."))
+    (refused,) = clinic.scene.account.messages()
+
+    (finding,) = clinic.look(window=Window(clinic.ago(days=1), clinic.scene.now + timedelta(seconds=1))).findings
+    assert finding.fingerprint == f"message-rejected:message/{refused.sid}"
+    assert "to no number, failed with error 21604: Twilio refused it at once" in finding.summary
 
 
 def test_failed_through_a_service_is_not_rejected(clinic: Clinic) -> None:

@@ -83,7 +83,7 @@ def _outline(discrepancy: Discrepancy, disclosure: Disclosure) -> str:
     """
     message = discrepancy.message
     assert message is not None  # noqa: S101  only a row that is unknown to Twilio has none
-    other = f"from {disclosure.phone(message.from_number)}" if message.inbound else f"to {disclosure.phone(message.to)}"
+    other = f"{'from' if message.inbound else 'to'} {disclosure.phone(message.customer_number) or 'no number'}"
     error = f" with error {message.error_code}" if message.error_code else ""
     return f"{message.happened_at:%Y-%m-%d %H:%M:%S} UTC {other}, {message.status}{error}"
 
