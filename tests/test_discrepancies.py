@@ -494,6 +494,24 @@ def test_without_sid(clinic: Clinic) -> None:
     assert clinic.findings() == []
 
 
+def test_without_sid_in_the_only_column(clinic: Clinic) -> None:
+    """
+    An empty text is no SID, and many of them are no duplicates.
+    """
+    message = clinic.recorded_text()
+    (anna,) = clinic.scene.rows("SELECT id FROM customers")
+    for _ in range(2):
+        clinic.scene.record(message, anna["id"], message_sid="")
+    clinic.change("ALTER TABLE messages DROP COLUMN twilio_message_sid")
+
+    rows = clinic.scene.rows("SELECT id FROM messages WHERE message_sid = '' ORDER BY id")
+    assert clinic.findings() == [f"warning message-without-sid:message/row-{row['id']}" for row in rows]
+    assert clinic.counts("matched", "duplicated", "without_sid") == [1, 0, 2]
+
+    clinic.scene.execute("DELETE FROM messages WHERE message_sid = ''")
+    assert clinic.findings() == []
+
+
 def test_other_senders(clinic: Clinic) -> None:
     """
     Texts of other senders of the account are counted and left alone, unless everybody's are asked for.
@@ -632,7 +650,7 @@ def row_values(message: Message, customer_id: str, now: datetime, **values: Any)
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """
-    One text recorded, one lost, one deferred, one whose row is behind.
+    One text recorded, one whose row lies far off, one lost, one deferred, one whose row is behind.
     """
 
     lost: Message
@@ -655,6 +673,7 @@ def _story(clinic: Clinic) -> Story:
     The story has happened.
     """
     clinic.recorded_text(ANNA, clinic.ago(hours=5))
+    clinic.recorded_text("+15550101004", clinic.ago(hours=6), created_at=clinic.ago(days=30))
     lost = clinic.scene.text(ANNA, clinic.ago(hours=4))
     booking = clinic.scene.pending_booking(BERT, created_at=clinic.ago(hours=3))
     clinic.scene.defer(clinic.scene.text(BERT, clinic.ago(hours=3)), booking)
@@ -667,11 +686,11 @@ def is_told_and_repaired(clinic: Clinic, story: Story) -> None:
     The doctor sees what is wrong in the story and repairs it, whatever the tables look like.
     """
     assert clinic.findings() == story.findings
-    assert clinic.counts("matched", "mismatched", "deferred", "unrecorded", "orphaned") == [1, 1, 1, 1, 0]
+    assert clinic.counts("matched", "mismatched", "deferred", "unrecorded", "orphaned") == [2, 1, 1, 1, 0]
 
     clinic.backfill(fix_mismatched=True)
     assert clinic.findings() == []
-    assert clinic.counts("matched", "deferred") == [3, 1]
+    assert clinic.counts("matched", "deferred") == [4, 1]
 
 
 OPTIONAL: Final = ["twilio_message_sid", "twilio_status", "segments", "cost_usd", "read_at"]
