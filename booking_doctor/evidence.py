@@ -130,7 +130,8 @@ class Records(Protocol):
 
     def lines(self, since: datetime, until: datetime) -> Iterator[list[str]]:
         """
-        The canonical lines of the rows created in that span, in chunks of bounded size.
+        The canonical lines of the rows created in that span, in chunks of bounded size. Reading begins with the call,
+        so that the next span is read while one is compared.
         """
 
     def rows(self, sids: Collection[str]) -> list[Row]:

@@ -13,13 +13,14 @@ Nothing here knows a driver: the log and the records are ports, and time comes i
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from email.utils import format_datetime
 from enum import StrEnum
 from functools import lru_cache
+from math import ceil
 from typing import Final, TypeVar
 
 from booking_doctor.core.agreement import (
@@ -259,20 +260,42 @@ def reconcile(log: Log, records: Records, terms: Terms) -> Comparison:
 @lru_cache(maxsize=64)
 def _on_day(day: date) -> re.Pattern[str]:
     """
-    Dates of that UTC day as Twilio writes them: a check of a thousand costs less than parsing ten.
+    Lines with dates of that UTC day as Twilio writes them: a check of a thousand costs less than parsing ten.
     """
     prefix = format_datetime(datetime.combine(day, time(), UTC)).removesuffix("00:00:00 +0000")
-    return re.compile(re.escape(prefix) + r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d \+0000")
+    return re.compile(rf"(?:{re.escape(prefix)}(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d \+0000\n)*")
+
+
+_CLOCK: Final = slice(len("Sun, 22 Nov 2026 "), len("Sun, 22 Nov 2026 00:00:00"))
+"""Where the time of day stands in them."""
+
+
+def _clock(moment: datetime, day: date) -> str:
+    """
+    The first whole second from that moment on, within the day, as the time of day in Twilio's dates.
+    """
+    start = datetime.combine(day, time(), UTC)
+    seconds = ceil(min(max((moment - start).total_seconds(), 0), 86400))
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 @dataclass(slots=True)
 class _Span:
     """
-    The pages of one day that have come and are not yet compared.
+    The messages of one day that have come and are not yet compared.
+
+    Attributes:
+        upper: The span's upper end.
+        last: The message read last, from which on the next span goes down.
+        lines: What is to be found among the rows.
+        bystanders: Lines and SIDs of other senders' messages, whose rows need no second look.
     """
 
     upper: datetime
-    messages: list[TwilioMessage] = field(default_factory=list)
+    last: TwilioMessage | None = None
+    read: int = 0
+    lines: dict[str, TwilioMessage] = field(default_factory=dict)
+    bystanders: dict[str, str] = field(default_factory=dict)
 
 
 class _Comparer:
@@ -294,6 +317,7 @@ class _Comparer:
         self.pages_read = 0
         self.log_complete = True
         self.spans: dict[date, _Span] = {}
+        self.under_way: deque[tuple[_Span, Iterator[list[str]]]] = deque()
         self.undated: dict[str, TwilioMessage] = {}
         # SIDs that more than one row may carry, their messages, and those that are other senders'.
         self.several = {*overview.duplicated, *(row.twilio_message_sid or "" for row in overview.split)}
@@ -318,8 +342,8 @@ class _Comparer:
 
     def _take_unread(self, gap: Unread) -> None:
         # NOTE: what was read of the day waits in its span; it is compared below its last message, never beyond.
-        if gap.day is not None and (span := self.spans.pop(gap.day, None)) and span.messages:
-            self._compare(span.messages, span.messages[-1].happened_at, span.upper)
+        if gap.day is not None and (span := self.spans.pop(gap.day, None)) and span.last:
+            self._compare(span, span.last.happened_at)
         self.log_complete = False
         self.coverage["days_unread"] += gap.day is not None
         self.gaps.setdefault((gap.error.kind, gap.error.sentence), []).append(gap.day)
@@ -360,23 +384,30 @@ class _Comparer:
         self.pages_read += 1
         start = datetime.combine(day, time(), UTC)
         span = self.spans.setdefault(day, _Span(upper=start + timedelta(days=1)))
-        span.messages += self._of_day(page.messages, day)
+        self._extend(span, self._of_day(page.messages, day))
         if page.last:
             self.coverage["days_read"] += 1
-            self._compare(self.spans.pop(day).messages, start, span.upper)
-        elif len(span.messages) >= _SPAN_MESSAGES:
+            self._compare(self.spans.pop(day), start)
+        elif span.last and span.read >= _SPAN_MESSAGES:
             # NOTE: never above the span, or rows would come twice: the place of undated messages is not documented.
-            lower = min(span.messages[-1].happened_at, span.upper)
-            self._compare(span.messages, lower, span.upper)
+            lower = min(span.last.happened_at, span.upper)
+            self._compare(span, lower)
             self.spans[day] = _Span(upper=lower)
 
-    def _of_day(self, messages: Sequence[TwilioMessage], day: date) -> Iterable[TwilioMessage]:
-        if not all(map(_on_day(day).fullmatch, [message.date_sent or "" for message in messages])):
-            messages = [message for message in messages if self._readable(message) and self._belongs(message, day)]
+    def _of_day(self, messages: Sequence[TwilioMessage], day: date) -> Sequence[TwilioMessage]:
+        """
+        Those of the day and in the window.
+        """
         window = self.terms.window
-        if day in {window.since.date(), window.until.date()}:
-            messages = [message for message in messages if message.happened_at in window]
-        return messages
+        dates = "\n".join([message.date_sent or "" for message in messages] + [""])
+        if not _on_day(day).fullmatch(dates):
+            messages = [message for message in messages if self._readable(message) and self._belongs(message, day)]
+            return [message for message in messages if message.happened_at in window]
+        if day not in {window.since.date(), window.until.date()}:
+            return messages
+        # NOTE: as texts, which are of this day and of one form; parsing them would take as long as all the rest.
+        since, until = _clock(window.since, day), _clock(window.until, day)
+        return [message for message in messages if since <= (message.date_sent or "")[_CLOCK] < until]
 
     def _belongs(self, message: TwilioMessage, day: date) -> bool:
         """
@@ -402,38 +433,34 @@ class _Comparer:
 
     # spans
 
-    def _compare(self, messages: list[TwilioMessage], lower: datetime, upper: datetime) -> None:
+    def _extend(self, span: _Span, messages: Sequence[TwilioMessage]) -> None:
         """
-        Compare the messages with the rows created from *lower* up to *upper*, both sides as sets of lines.
+        Put messages into their span, as lines while they are at hand: later the processor would have to fetch them anew.
         """
-        window = self.terms.window
-        lower, upper = max(lower, window.since), min(upper, window.until)
         if self.undated:
             for message in messages:
                 self.undated.pop(message.sid, None)  # it has a date by now
-        waiting, bystanders = self._lines(messages)
-        self.counts["twilio_messages"] += len(waiting)
-        if lower < upper:
-            for chunk in self.records.lines(lower, upper):
-                rows = set(chunk)
-                left = rows.difference(waiting)
-                self.counts["matched"] += len(rows) - len(left)
-                waiting = {line: message for line, message in waiting.items() if line not in rows}
-                self._keep_rows(left - bystanders.keys() if bystanders else left, set(bystanders.values()))
-        self._keep_messages(waiting)
-
-    def _lines(self, messages: list[TwilioMessage]) -> tuple[dict[str, TwilioMessage], dict[str, str]]:
-        """
-        The lines that count, and the lines and SIDs of other senders' messages, whose rows need no second look.
-        """
-        ours, bystanders = messages, dict[str, str]()
-        if self.terms.senders is not None:
-            ours = [message for message in messages if self._is_ours(message)]
+        span.last = messages[-1] if messages else span.last
+        span.read += len(messages)
+        ours, senders = messages, self.terms.senders
+        if senders is not None:
+            ours = [
+                message
+                for message in messages
+                if message.from_number in senders or message.to in senders or message.messaging_service_sid in senders
+            ]
             if len(ours) < len(messages):
-                bystanders = {line_of(message): message.sid for message in messages if not self._is_ours(message)}
-                self.foreign |= self.several.intersection(bystanders.values())
-            self.coverage["out_of_scope"] += len(messages) - len(ours)
-        return {line_of(message): message for message in self._without_special(ours)}, bystanders
+                self._stand_by(span, messages)
+        span.lines |= {line_of(message): message for message in self._without_special(ours)}
+
+    def _stand_by(self, span: _Span, messages: Sequence[TwilioMessage]) -> None:
+        """
+        Keep those of other senders apart.
+        """
+        bystanders = {line_of(message): message.sid for message in messages if not self._is_ours(message)}
+        self.foreign |= self.several.intersection(bystanders.values())
+        self.coverage["out_of_scope"] += len(bystanders)
+        span.bystanders |= bystanders
 
     def _without_special(self, messages: Sequence[TwilioMessage]) -> Sequence[TwilioMessage]:
         """
@@ -443,6 +470,31 @@ class _Comparer:
             return messages
         self.special |= {message.sid: message for message in messages if message.sid in self.several}
         return [message for message in messages if message.sid not in self.several]
+
+    def _compare(self, span: _Span, lower: datetime) -> None:
+        """
+        Compare the span with the rows created in it from *lower* on: those are asked for now, and compared while the next
+        span's are on their way.
+        """
+        window = self.terms.window
+        lower, upper = max(lower, window.since), min(span.upper, window.until)
+        self.under_way.append((span, self.records.lines(lower, upper) if lower < upper else iter(())))
+        if len(self.under_way) > 1:
+            self._compare_sets(*self.under_way.popleft())
+
+    def _compare_sets(self, span: _Span, chunks: Iterator[list[str]]) -> None:
+        """
+        Compare both sides as sets of lines.
+        """
+        self.counts["twilio_messages"] += len(span.lines)
+        bystanders = set(span.bystanders.values())
+        for chunk in chunks:
+            rows = set(chunk)
+            left = rows - span.lines.keys()
+            self.counts["matched"] += len(rows) - len(left)
+            span.lines = {line: message for line, message in span.lines.items() if line not in rows}
+            self._keep_rows(left - span.bystanders.keys(), bystanders)
+        self._keep_messages(span.lines)
 
     def _keep_messages(self, messages: Mapping[str, TwilioMessage]) -> None:
         for truth, message in messages.items():
@@ -548,6 +600,8 @@ class _Comparer:
     # the end
 
     def conclude(self) -> Comparison:
+        while self.under_way:
+            self._compare_sets(*self.under_way.popleft())
         self._settle_special()
         self._look_up_messages()
         self._look_up_second_sids()

@@ -130,37 +130,33 @@ def planned(names: Iterable[str]) -> str:
     """
     The parameter ``rows`` as the relation ``p``.
     """
-    values = "".join(f", {quoted(f'c_{name}')} text" for name in names)
-    return f"json_to_recordset(CAST(:rows AS json)) AS p(n integer, sid text, row_id text, whole text{values})"
+    values = "".join(f", {quoted(_key(name))} text" for name in names)
+    return f"json_to_recordset(CAST(:rows AS json)) AS p(n integer, sid text, row_id text{values})"
 
 
 def _planned_text(name: str) -> str:
-    return f"p.{quoted(f'c_{name}')}"
+    return f"p.{quoted(_key(name))}"
 
 
-def rows(
-    steps: Mapping[int, Step],
-    images: Mapping[int, Image | None],
-    *,
-    ids: Mapping[int, str] | None = None,
-    wholes: Mapping[int, str] | None = None,
-) -> str:
+def _key(name: str) -> str:
+    return f"c_{name}"
+
+
+def rows(steps: Mapping[int, Step], images: Mapping[int, Image | None]) -> str:
     """
     The parameter ``rows``.
 
     Args:
-        images: The planned columns, by the steps' positions.
-        ids: The rows' ids where the steps do not know them.
-        wholes: Whole images, to be kept as they are.
+        images: The planned columns, by the steps' positions; all of the same names.
     """
+    keys = {name: _key(name) for name in next(iter(images.values()), None) or ()}
     return msgspec.json.encode(
         [
             {
                 "n": number,
                 "sid": step.sid,
-                "row_id": (ids or {}).get(number, step.row_id),
-                "whole": (wholes or {}).get(number),
-                **{f"c_{name}": value for name, value in (images[number] or {}).items()},
+                "row_id": step.row_id,
+                **{keys[name]: value for name, value in (images[number] or {}).items()},
             }
             for number, step in steps.items()
         ]

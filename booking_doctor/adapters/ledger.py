@@ -23,7 +23,7 @@ from booking_doctor.errors import PlanRefused, RowConflict
 from booking_doctor.findings import PastRun
 from booking_doctor.repair.executor import Entry, Events, Run, Trigger, events_of
 from booking_doctor.repair.plan import Plan
-from booking_doctor.repair.steps import Image, Step
+from booking_doctor.repair.steps import Step
 
 _LOCK: Final = (0x626F6F6B, 0x64726472)
 """The two keys of the advisory lock of a repair: "book" and "drdr" in ASCII."""
@@ -205,13 +205,14 @@ class DatabaseLedger:
     def _write(self, connection: Connection, run: Run, steps: Mapping[int, Step]) -> _Reasons:
         reasons: _Reasons = {}
         for group in _alike(steps):
-            inserts = next(iter(group.values())).before is None
-            written = self._insert(connection, group) if inserts else self._update(connection, group)
-            self._note(connection, run, {number: group[number] for number in written.ids}, written)
+            write = self._insert if next(iter(group.values())).before is None else self._update
+            to_be = rows(group, {number: step.after for number, step in group.items()})
+            written = write(connection, group, to_be)
+            self._note(connection, run, group, to_be, written)
             reasons |= written.left
         return reasons
 
-    def _insert(self, connection: Connection, steps: Mapping[int, Step]) -> _Written:
+    def _insert(self, connection: Connection, steps: Mapping[int, Step], to_be: str) -> _Written:
         """
         Insert the rows, each only while its SID is absent.
         """
@@ -221,7 +222,7 @@ class DatabaseLedger:
             SELECT {sql.values("messages", names)} FROM {planned(names)} WHERE {sql.absent()} ORDER BY p.n
             RETURNING CAST(t.{sql.column("messages", "id")} AS text), t.{sql.column("messages", "message_sid")}
         """  # noqa: S608  names from the mapping, quoted; values are parameters
-        inserted = connection.execute(text(statement), {"rows": rows(steps, _afters(steps))}).all()
+        inserted = connection.execute(text(statement), {"rows": to_be}).all()
         stored = {sid: id_ for id_, sid in inserted}
         ids = {number: stored[step.sid] for number, step in steps.items() if step.sid in stored}
         missing = {number: step.sid for number, step in steps.items() if number not in ids}
@@ -236,23 +237,22 @@ class DatabaseLedger:
         absent = set(connection.execute(question, {"sids": list(sids.values())}).scalars())
         return {number: "a trigger keeps the row out" if sid in absent else _RECORDED for number, sid in sids.items()}
 
-    def _update(self, connection: Connection, steps: Mapping[int, Step]) -> _Written:
+    def _update(self, connection: Connection, steps: Mapping[int, Step], to_be: str) -> _Written:
         """
         Lock the rows, leave those that moved, change the others.
         """
         table = _table(steps)
         found = self._locked(connection, table, steps)
         left = {number: reason for number in steps if (reason := _moved(found.get(number)))}
-        steps = {number: step for number, step in steps.items() if number not in left}
-        if steps:
+        ids = {number: step.row_id or "" for number, step in steps.items() if number not in left}
+        if ids:
             names, sql = _names(steps), self._sql
             statement = f"""
                 UPDATE {sql.table(table)} AS t SET {sql.assignments(table, names)} FROM {planned(names)}
-                WHERE {sql.same_row(table)}
+                WHERE {sql.same_row(table)} AND p.n = ANY (:numbers)
             """  # noqa: S608  likewise
-            connection.execute(text(statement), {"rows": rows(steps, _afters(steps))})
-        ids = {number: step.row_id or "" for number, step in steps.items()}
-        return _Written(ids, {number: found[number]["image"] for number in steps}, left)
+            connection.execute(text(statement), {"rows": to_be, "numbers": list(ids)})
+        return _Written(ids, {number: found[number]["image"] for number in ids}, left)
 
     def _locked(self, connection: Connection, table: str, steps: Mapping[int, Step]) -> dict[int, RowMapping]:
         """
@@ -268,30 +268,34 @@ class DatabaseLedger:
         found = connection.execute(text(statement), {"rows": rows(steps, befores)}).mappings()
         return {row["n"]: row for row in found}
 
-    def _note(self, connection: Connection, run: Run, steps: Mapping[int, Step], written: _Written) -> None:
+    def _note(self, connection: Connection, run: Run, steps: Mapping[int, Step], to_be: str, written: _Written) -> None:
         """
         Journal the rows as they are now, all triggers done.
 
         Raises:
             _Unexpected: Some are not as they were to be.
         """
-        if not steps:
+        if not written.ids:
             return
         table, names, sql = _table(steps), _names(steps), self._sql
         statement = f"""
             WITH found AS (
-              SELECT p.n, p.row_id, p.sid, p.whole, row_to_json(t) AS image, {sql.differing(table, names)} AS differing
-              FROM {planned(names)} JOIN {sql.table(table)} t ON {sql.same_row(table)}
+              SELECT p.n, w.row_id, p.sid, w.whole, row_to_json(t) AS image, {sql.differing(table, names)} AS differing
+              FROM {planned(names)}
+              JOIN unnest(CAST(:numbers AS integer[]), CAST(:ids AS text[]), CAST(:wholes AS text[])) AS w (n, row_id, whole)
+                ON w.n = p.n
+              JOIN {sql.table(table)} t ON {sql.same_row(table, "w.row_id")}
             ), noted AS (
               INSERT INTO {JOURNAL_SCHEMA}.journal (run_id, step, kind, table_name, row_id, sid, before, after)
               SELECT :run, n, :kind, :table, row_id, sid, CAST(whole AS json), image FROM found
             )
             SELECT n, differing FROM found
         """  # noqa: S608  likewise
-        there = rows(steps, _afters(steps), ids=written.ids, wholes=written.befores)
-        parameters = {"rows": there, "run": run.id, "kind": str(next(iter(steps.values())).kind), "table": table}
-        found: dict[int, list[str]] = dict(connection.execute(text(statement), parameters).all())
-        gone = {number: "a trigger would take the row away again" for number in steps if number not in found}
+        wholes = [written.befores.get(number) for number in written.ids]
+        there = {"rows": to_be, "numbers": list(written.ids), "ids": list(written.ids.values()), "wholes": wholes}
+        named = {"run": run.id, "kind": str(next(iter(steps.values())).kind), "table": table}
+        found: dict[int, list[str]] = dict(connection.execute(text(statement), there | named).all())
+        gone = {number: "a trigger would take the row away again" for number in written.ids if number not in found}
         spoilt = {n: f"a trigger would store another {', '.join(columns)}" for n, columns in found.items() if columns}
         if gone or spoilt:
             raise _Unexpected(gone | spoilt)
@@ -429,10 +433,6 @@ def _names(steps: Mapping[int, Step]) -> list[str]:
     The columns that steps alike write.
     """
     return list(next(iter(steps.values())).after or ())
-
-
-def _afters(steps: Mapping[int, Step]) -> dict[int, Image | None]:
-    return {number: step.after for number, step in steps.items()}
 
 
 def _moved(row: RowMapping | None) -> str | None:

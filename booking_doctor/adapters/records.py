@@ -5,8 +5,10 @@ The application's rows, as `booking_doctor.reconcile` reads them: canonical line
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -17,6 +19,7 @@ from sqlalchemy import (
     RowMapping,
     Select,
     Text,
+    and_,
     any_,
     bindparam,
     case,
@@ -32,12 +35,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from booking_doctor.adapters.postgres import Database
+from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.core.agreement import BOTH, FIELD, LINE, Row
 from booking_doctor.evidence import Booking, Customer, Overview
 from booking_doctor.findings import Window
 
 _LINES_AT_ONCE: Final = 8_000
 """A span with more rows than this is streamed, so that rows created all at once cannot fill the memory."""
+
+_MOST_OF_IT: Final = 0.25
+"""A window with more of the table's rows than this is asked about duplicates through the whole index at once."""
 
 _WHOLE: Final = frozenset({"smallint", "integer", "bigint"})
 
@@ -60,6 +67,7 @@ class DatabaseRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._ahead = DaemonExecutor(1)
         for table, columns in _NEEDED.items():
             database.need(table, *columns)
         self._messages = database.tables["messages"].c
@@ -68,6 +76,12 @@ class DatabaseRecords:
         self._span: Select[Any] = select(line).where(*within, self._sid().is_not(None))
         some = self._span.limit(_LINES_AT_ONCE + 1).subquery()
         self._joined_span = select(func.string_agg(some.c.line, LINE), func.count())
+
+    def close(self) -> None:
+        """
+        Read no further ahead.
+        """
+        self._ahead.shutdown(cancel_futures=True)
 
     # what only the database can say
 
@@ -83,7 +97,7 @@ class DatabaseRecords:
             odd = self._rows(connection, *within, self._odd()) if oddities else []
             return Overview(
                 recorded=recorded,
-                duplicated=self._duplicated(connection, window),
+                duplicated=self._duplicated(connection, window, recorded),
                 split=[row for row in odd if row.sid],
                 without_customer=[]
                 if self._customer_assured()
@@ -113,31 +127,38 @@ class DatabaseRecords:
         other = self._database.columns(other_table)[self._database.tables[other_table].c[other_column].name]
         return one.type == other.type
 
-    def _duplicated(self, connection: Connection, window: Window) -> dict[str, int]:
+    def _duplicated(self, connection: Connection, window: Window, recorded: int) -> dict[str, int]:
         """
         SIDs of the window's rows that another row carries too, wherever that one lies in time.
         """
-        sid, another = self._sid(), self._messages.id.table.alias("another").c
-        inside = select(sid).where(*self._within(window.since, window.until))
-        # NOTE: a question for each column, because the index on the first is of no use to a condition on both.
-        questions = (
-            inside.where(exists().where(going_by, another.id != self._messages.id))
-            for going_by in self._going_by(another, sid)
-        )
+        within = self._within(window.since, window.until)
+        another = self._messages.id.table.alias("another").c
+        # NOTE: a question for each pair of columns, because no index is of use to a condition on both.
+        questions = [
+            select(sid).where(
+                *within, said, exists().where(other_sid == sid, other_said, another.id != self._messages.id)
+            )
+            for (sid, said), (other_sid, other_said) in product(self._going_by(self._messages), self._going_by(another))
+        ]
+        if recorded > _MOST_OF_IT * self._database.rows_estimated("messages"):
+            first = self._messages.message_sid
+            questions[0] = select(first).where(first != "").group_by(first).having(func.count() > 1)
         sids = connection.execute(union(*questions)).scalars().all()
         if not sids:
             return {}
-        rows = select(sid, func.count()).where(or_(*self._going_by(self._messages, _any_of(sids)))).group_by(sid)
-        return dict(connection.execute(rows).all())
+        of_them = or_(*((column == _any_of(sids)) & said for column, said in self._going_by(self._messages)))
+        rows = select(self._sid().label("sid"), func.count()).where(of_them).group_by("sid")
+        return dict(connection.execute(rows.having(func.bool_or(and_(*within)))).all())
 
-    def _going_by(self, row: Any, sid: ColumnElement[Any]) -> list[ColumnElement[bool]]:  # noqa: ANN401  columns by name
+    def _going_by(self, row: Any) -> list[tuple[ColumnElement[str], ColumnElement[bool]]]:  # noqa: ANN401  columns by name
         """
-        That a row goes by that SID, a condition for each column: the second counts where the first says nothing.
+        The columns whose SID a row goes by, each with the condition: the second counts where the first says nothing.
         """
+        first = (row.message_sid, row.message_sid != "")
         if not self._database.has("messages", "twilio_message_sid"):
-            return [row.message_sid == sid]
+            return [first]
         unsaid = or_(row.message_sid.is_(None), row.message_sid == "")
-        return [row.message_sid == sid, (row.twilio_message_sid == sid) & unsaid]
+        return [first, (row.twilio_message_sid, unsaid & (row.twilio_message_sid != ""))]
 
     def _odd(self) -> ColumnElement[bool]:
         """
@@ -155,16 +176,26 @@ class DatabaseRecords:
         The canonical lines of the rows created in that span. One value a query where they fit, else a stream.
         """
         span = {"since": since, "until": until}
+        return self._chunks(span, self._ahead.submit(self._joined_lines, span))
+
+    def _joined_lines(self, span: Mapping[str, datetime]) -> list[str] | None:
+        """
+        All lines of the span; None where they are too many, or cannot be told apart.
+        """
         with self._database.reading() as connection:
             joined, count = connection.execute(self._joined_span, span).one()
-            chunk = joined.split(LINE) if joined is not None else []
-            # NOTE: a body may hold the separator; then the pieces are no lines, and the rows are read one by one.
-            if count <= _LINES_AT_ONCE and len(chunk) == count:
-                yield chunk
-                return
+        lines = joined.split(LINE) if joined is not None else []
+        # NOTE: a body may hold the separator; then the pieces are no lines, and the rows are read one by one.
+        return lines if count <= _LINES_AT_ONCE and len(lines) == count else None
+
+    def _chunks(self, span: Mapping[str, datetime], joined: Future[list[str] | None]) -> Iterator[list[str]]:
+        lines = joined.result()
+        if lines is not None:
+            yield lines
+            return
+        with self._database.reading() as connection:
             connection.execution_options(stream_results=True, max_row_buffer=_LINES_AT_ONCE)
-            streamed = connection.execute(self._span, span)
-            for rows in streamed.scalars().partitions(_LINES_AT_ONCE):
+            for rows in connection.execute(self._span, span).scalars().partitions(_LINES_AT_ONCE):
                 yield list(rows)
 
     def rows(self, sids: Collection[str]) -> list[Row]:

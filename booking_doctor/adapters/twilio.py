@@ -12,8 +12,9 @@ import random
 import ssl
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -25,7 +26,7 @@ import msgspec
 import tenacity
 import urllib3
 
-from booking_doctor.adapters.reading_ahead import Halt, read_ahead
+from booking_doctor.adapters.threads import DaemonExecutor, Halt
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage
 from booking_doctor.errors import SettingsError, TwilioError, TwilioRefused, TwilioUnreachable
 from booking_doctor.evidence import Page, Unread
@@ -120,78 +121,87 @@ class TwilioLog:
         """
         The scan for messages without a date, then one walk for each UTC day of the window, several days at once.
 
-        Reading begins now, not with the first `next`, and goes a few pages ahead of whoever consumes them.
+        Reading begins now, not with the first `next`, and goes a page of each day ahead of whoever consumes them.
         """
-        days, reading = _days(window), _Reading()
-        walks = [(None, self._scan(reading, window)), *((day, self._walk(reading, day)) for day in days)]
+        days, executor = _days(window), DaemonExecutor(self._in_flight)
         self._tries.progressed()
         self._progress.days(len(days))
-        jobs = [self._or_unread(reading, day, walk) for day, walk in walks]
-        return read_ahead(jobs, reading.halt, self._in_flight)
+        scan = _Walk(None, f"{self._collection}.json?PageSize={PAGE_SIZE}")
+        walks = deque(_Walk(day, f"{self._collection}.json?DateSent={day}&PageSize={PAGE_SIZE}") for day in days)
+        return self._pages(window, executor, {executor.submit(self._fetch, scan, executor.halt): scan}, walks)
 
-    def _or_unread(self, reading: _Reading, day: date | None, walk: Iterator[Page]) -> Iterator[Page | Unread]:
+    def _pages(
+        self, window: Window, executor: DaemonExecutor, fetching: dict[Future[bytes], _Walk], walks: deque[_Walk]
+    ) -> Iterator[Page | Unread]:
         """
-        The pages of a walk, and at its end what broke it off, if anything did.
+        The pages of all walks as they come, and what broke a walk off where something did.
+
+        Decoded here, not in the threads: those would only fight over the interpreter. No walk begins before the scan has
+        ended, or a message that gets its date in between would be in neither.
         """
-        if reading.refused is not None:
-            yield Unread(day, reading.refused)
-            return
-        try:
-            yield from walk
-        except TwilioError as error:
-            if self._concerns_all(error):
-                reading.refused = error
-            yield Unread(day, error)
+        refused: TwilioError | None = None
+        while fetching:
+            for future in wait(fetching, return_when=FIRST_COMPLETED).done:
+                walk = fetching.pop(future)
+                came: Page | Unread
+                try:
+                    came = self._taken(walk, _understood(_decode_page, future.result()), window)
+                    going_on = [] if came.last else [walk]
+                except TwilioError as error:
+                    came, going_on = Unread(walk.day, error), []
+                    refused = error if self._concerns_all(error) else refused
+                if walk.day is not None or not going_on:
+                    while walks and refused is None and len(fetching) + len(going_on) < self._in_flight:
+                        going_on.append(walks.popleft())
+                fetching |= {executor.submit(self._fetch, walk, executor.halt): walk for walk in going_on}
+                yield came
+                if isinstance(came, Page):
+                    # NOTE: whoever collects may have been busy with it for long, and that is no fault of Twilio's.
+                    self._tries.progressed()
+        if refused is not None:
+            yield from (Unread(walk.day, refused) for walk in walks)
+
+    def _taken(self, walk: _Walk, document: _PageDocument, window: Window) -> Page:
+        """
+        The page, counted. The scan ends at the window's start, or after `SCAN_PAGES`.
+        """
+        walk.uri = document.next_page_uri
+        last = walk.uri is None
+        if walk.day is None:
+            self._scan_complete = last or _begins_before(document.messages, window)
+            last = self._scan_complete or len(walk.seen) == SCAN_PAGES
+        else:
+            self._count("twilio_pages")
+            self._progress.page(len(document.messages))
+            if last:
+                self._progress.day_done()
+        return Page(walk.day, document.messages, last=last)
 
     def _concerns_all(self, error: TwilioError) -> bool:
+        """
+        Whether every walk not yet begun would meet the error too, and so need not be tried.
+        """
         refused = isinstance(error, TwilioRefused) and error.status in _OF_THE_ACCOUNT
         return refused or not self._tries.connected
 
-    def _walk(self, reading: _Reading, day: date) -> Iterator[Page]:
-        """
-        All pages of a UTC day.
-        """
-        for document in self._follow(reading.halt, f"DateSent={day}&", "twilio_requests"):
-            self._count("twilio_pages")
-            self._progress.page(len(document.messages))
-            yield Page(day, document.messages, last=document.next_page_uri is None)
-        self._progress.day_done()
+    def _fetch(self, walk: _Walk, halt: Halt) -> bytes:
+        uri = walk.uri or ""
+        if uri in walk.seen:
+            message = "Twilio's log repeats itself: a page names an earlier one as the next"
+            raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
+        # NOTE: the credential goes along, so a page may not send us anywhere but to this account's messages.
+        if not uri.startswith(f"{self._collection}.json?"):
+            message = "Twilio's log names a next page that is not of this account's messages"
+            raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
+        walk.seen.add(uri)
+        counter = "undated_requests" if walk.day is None else "twilio_requests"
+        return self._tries.run(partial(self._body, uri, counter), halt)
 
-    def _scan(self, reading: _Reading, window: Window) -> Iterator[Page]:
-        """
-        The newest pages of the unfiltered log; it ends at the window's start, or after `SCAN_PAGES`.
-        """
-        for number, document in enumerate(self._follow(reading.halt, "", "undated_requests"), start=1):
-            past = _begins_before(document.messages, window)
-            last = document.next_page_uri is None or past or number == SCAN_PAGES
-            self._scan_complete = document.next_page_uri is None or past
-            yield Page(None, document.messages, last=last)
-            if last:
-                return
-
-    def _follow(self, halt: Halt, filters: str, counter: str) -> Iterator[_PageDocument]:
-        uri: str | None = f"{self._collection}.json?{filters}PageSize={PAGE_SIZE}"
-        seen: set[str] = set()
-        while uri is not None:
-            if uri in seen:
-                message = "Twilio's log repeats itself: a page names an earlier one as the next"
-                raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
-            # NOTE: the credential goes along, so a page may not send us anywhere but to this account's messages.
-            if not uri.startswith(f"{self._collection}.json?"):
-                message = "Twilio's log names a next page that is not of this account's messages"
-                raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
-            seen.add(uri)
-            document = self._tries.run(partial(self._page, uri, counter), halt)
-            yield document
-            # NOTE: whoever collects may have been busy with the page for long, and that is no fault of Twilio's.
-            self._tries.progressed()
-            uri = document.next_page_uri
-
-    def _page(self, uri: str, counter: str) -> _PageDocument:
+    def _body(self, uri: str, counter: str) -> bytes:
         url = self._settings.base_url + uri
         answer = self._answer(partial(self._http.request, "GET", url, headers=self._headers, redirect=False), counter)
         _refuse(answer)
-        return _understood(_decode_page, answer.data)
+        return answer.data
 
     def _answer(self, ask: Callable[[], urllib3.BaseHTTPResponse], counter: str) -> urllib3.BaseHTTPResponse:
         self._count(counter)
@@ -211,15 +221,25 @@ class TwilioLog:
         Raises:
             TwilioError: It was refused or would not come; what was yielded before stands.
         """
-        if not sids:
-            return iter(())
-        client, halt = self._sdk(), Halt()
-        self._tries.progressed()
-        return read_ahead([self._lookup(client, sid, halt) for sid in sids], halt, self._in_flight)
+        return self._messages(self._sdk(), DaemonExecutor(self._in_flight), deque(sids)) if sids else iter(())
 
-    def _lookup(self, client: Client, sid: str, halt: Halt) -> Iterator[tuple[str, TwilioMessage | None]]:
-        yield sid, self._tries.run(partial(self._single, client, sid), halt)
+    def _messages(
+        self, client: Client, executor: DaemonExecutor, sids: deque[str]
+    ) -> Iterator[tuple[str, TwilioMessage | None]]:
+        """
+        The first is asked for alone: what Twilio refuses once, it would refuse as often.
+        """
+        asked: dict[Future[TwilioMessage | None], str] = {}
+        at_once = 1
         self._tries.progressed()
+        while sids or asked:
+            while sids and len(asked) < at_once:
+                ask = partial(self._single, client, sids[0])
+                asked[executor.submit(self._tries.run, ask, executor.halt)] = sids.popleft()
+            for future in wait(asked, return_when=FIRST_COMPLETED).done:
+                yield asked.pop(future), future.result()
+                self._tries.progressed()
+            at_once = self._in_flight
 
     def _sdk(self) -> Client:
         # NOTE: imported here because it takes a tenth of a second, and most runs fetch nothing.
@@ -263,16 +283,18 @@ def _begins_before(messages: Sequence[TwilioMessage], window: Window) -> bool:
 
 
 @dataclass(slots=True)
-class _Reading:
+class _Walk:
     """
-    One reading of the log.
+    How far the pages of a UTC day have been followed, or those of the scan.
 
     Attributes:
-        refused: An error that every day not yet begun would meet too, and so is not asked for.
+        uri: The next page.
+        seen: The pages asked for.
     """
 
-    halt: Halt = field(default_factory=Halt)
-    refused: TwilioError | None = None
+    day: date | None
+    uri: str | None
+    seen: set[str] = field(default_factory=set)
 
 
 # --- trying again ----------------------------------------------------------------------------------------------------
