@@ -5,6 +5,7 @@ What the tests live in: an environment without secrets, one PostgreSQL for all o
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -23,6 +24,9 @@ from booking_doctor.settings import Preferences
 _FOREIGN = ("TWILIO_", "PG", "DATABASE_URL", "SUPABASE_", "POSTGRES_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 for _name in [name for name in os.environ if name.startswith(_FOREIGN) and name != "TWILIO_OPENAPI"]:
     del os.environ[_name]
+
+# A shell makes its background jobs ignore Ctrl-C, and every program that a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", name="server_url")
