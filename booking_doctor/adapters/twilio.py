@@ -123,43 +123,55 @@ class TwilioLog:
 
         Reading begins now, not with the first `next`, and goes a page of each day ahead of whoever consumes them.
         """
-        days, executor = _days(window), DaemonExecutor(self._in_flight)
+        days, pages = _days(window), f"{self._collection}.json?"
         self._tries.progressed()
         self._progress.days(len(days))
-        scan = _Walk(None, f"{self._collection}.json?PageSize={PAGE_SIZE}")
-        walks = deque(_Walk(day, f"{self._collection}.json?DateSent={day}&PageSize={PAGE_SIZE}") for day in days)
-        return self._pages(window, executor, {executor.submit(self._fetch, scan, executor.halt): scan}, walks)
+        scan = _Walk(None, f"{pages}PageSize={PAGE_SIZE}")
+        walks = deque(_Walk(day, f"{pages}DateSent={day}&PageSize={PAGE_SIZE}") for day in days)
+        reading = _Reading(window, walks, DaemonExecutor(self._in_flight))
+        self._ask(reading, scan)
+        return self._collect(reading)
 
-    def _pages(
-        self, window: Window, executor: DaemonExecutor, fetching: dict[Future[bytes], _Walk], walks: deque[_Walk]
-    ) -> Iterator[Page | Unread]:
+    def _collect(self, reading: _Reading) -> Iterator[Page | Unread]:
         """
         The pages of all walks as they come, and what broke a walk off where something did.
-
-        Decoded here, not in the threads: those would only fight over the interpreter. No walk begins before the scan has
-        ended, or a message that gets its date in between would be in neither.
         """
-        refused: TwilioError | None = None
-        while fetching:
-            for future in wait(fetching, return_when=FIRST_COMPLETED).done:
-                walk = fetching.pop(future)
-                came: Page | Unread
-                try:
-                    came = self._taken(walk, _understood(_decode_page, future.result()), window)
-                    going_on = [] if came.last else [walk]
-                except TwilioError as error:
-                    came, going_on = Unread(walk.day, error), []
-                    refused = error if self._concerns_all(error) else refused
-                if walk.day is not None or not going_on:
-                    while walks and refused is None and len(fetching) + len(going_on) < self._in_flight:
-                        going_on.append(walks.popleft())
-                fetching |= {executor.submit(self._fetch, walk, executor.halt): walk for walk in going_on}
+        while reading.asked:
+            for future in wait(reading.asked, return_when=FIRST_COMPLETED).done:
+                walk = reading.asked.pop(future)
+                came = self._came(reading, walk, future)
+                self._go_on(reading, walk, came)
                 yield came
                 if isinstance(came, Page):
                     # NOTE: whoever collects may have been busy with it for long, and that is no fault of Twilio's.
                     self._tries.progressed()
-        if refused is not None:
-            yield from (Unread(walk.day, refused) for walk in walks)
+        if reading.refused is not None:
+            yield from (Unread(walk.day, reading.refused) for walk in reading.walks)
+
+    def _came(self, reading: _Reading, walk: _Walk, future: Future[bytes]) -> Page | Unread:
+        try:
+            # NOTE: decoded here, not in the threads: those would only fight over the interpreter.
+            return self._taken(walk, _understood(_decode_page, future.result()), reading.window)
+        except TwilioError as error:
+            if self._concerns_all(error):
+                reading.refused = error
+            return Unread(walk.day, error)
+
+    def _go_on(self, reading: _Reading, walk: _Walk, came: Page | Unread) -> None:
+        """
+        Ask for the walk's next page, and begin other walks while there is room.
+
+        None begins before the scan has ended, or a message that gets its date in between would be in neither.
+        """
+        if isinstance(came, Page) and not came.last:
+            self._ask(reading, walk)
+            if walk.day is None:
+                return
+        while reading.walks and reading.refused is None and len(reading.asked) < self._in_flight:
+            self._ask(reading, reading.walks.popleft())
+
+    def _ask(self, reading: _Reading, walk: _Walk) -> None:
+        reading.asked[reading.executor.submit(self._fetch, walk, reading.executor.halt)] = walk
 
     def _taken(self, walk: _Walk, document: _PageDocument, window: Window) -> Page:
         """
@@ -295,6 +307,24 @@ class _Walk:
     day: date | None
     uri: str | None
     seen: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """
+    One reading of the log.
+
+    Attributes:
+        walks: Those not yet begun.
+        asked: The pages on their way, one of a walk.
+        refused: An error that every walk not yet begun would meet too, and so is not asked for.
+    """
+
+    window: Window
+    walks: deque[_Walk]
+    executor: DaemonExecutor
+    asked: dict[Future[bytes], _Walk] = field(default_factory=dict)
+    refused: TwilioError | None = None
 
 
 # --- trying again ----------------------------------------------------------------------------------------------------
