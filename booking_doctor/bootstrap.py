@@ -6,23 +6,28 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from booking_doctor.adapters.environment_files import read_preferences, read_variables
+from booking_doctor.adapters.environment_files import PROCESS, named_source, read_preferences, variable_sources
 from booking_doctor.adapters.ledger import DatabaseLedger
 from booking_doctor.adapters.postgres import Database
+from booking_doctor.adapters.probes import TwilioAccountProbe
+from booking_doctor.adapters.queries import DatabaseQueries
 from booking_doctor.adapters.records import DatabaseRecords
-from booking_doctor.adapters.twilio import Patience, TwilioLog
+from booking_doctor.adapters.threads import DaemonExecutor
+from booking_doctor.adapters.twilio import TwilioLog
+from booking_doctor.adapters.twilio_http import Patience
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
+from booking_doctor.evidence import VariableSource
 from booking_doctor.findings import Progress
 from booking_doctor.settings import COLUMNS, Preferences, database_settings, preferences, twilio_settings
 from booking_doctor.sources import Place
 
-__all__ = ["ChosenSources", "Doctor", "Planned", "Repair", "Request", "open_doctor"]
+__all__ = ["ChosenSources", "Doctor", "Planned", "Repair", "Request", "doctor_for", "named_source", "open_doctor"]
 
 
 def open_doctor(
@@ -47,12 +52,28 @@ def open_doctor(
     # NOTE: threads that read ahead need the interpreter for a moment between two waits; by default one that computes
     # keeps it 5 ms each time, and a million messages then take a fifth longer.
     sys.setswitchinterval(0.0005)
-    variables = read_variables(directory, env_files, process)
-    preferred = preferences(*read_preferences(directory, config))
+    origins = variable_sources(directory, env_files, process)
+    return doctor_for(origins, preferences(*read_preferences(directory, config)), progress)
+
+
+def doctor_for(
+    origins: tuple[VariableSource, ...],
+    preferred: Preferences,
+    progress: Progress,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Doctor:
+    """
+    The doctor for what these say.
+
+    Args:
+        origins: Where the variables come from; later ones win.
+    """
+    variables = {name: value for origin in origins for name, value in origin.values.items()}
     return Doctor(
-        ChosenSources(variables, preferred, progress),
+        ChosenSources(variables, preferred, progress, origins=origins),
         preferred,
-        clock=lambda: datetime.now(UTC),
+        clock=clock,
+        executor=DaemonExecutor,
         run_id=lambda moment: f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         progress=progress,
     )
@@ -69,11 +90,14 @@ class ChosenSources:
         preferences: Preferences,
         progress: Progress,
         patience: Patience = Patience(),
+        *,
+        origins: tuple[VariableSource, ...] = (),
     ) -> None:
         self._variables = variables
         self._preferences = preferences
         self._progress = progress
         self._patience = patience
+        self.variables = origins or (VariableSource(name=PROCESS, values=variables),)
 
     @property
     def account_sid(self) -> str:
@@ -81,6 +105,15 @@ class ChosenSources:
         The Twilio account.
         """
         return twilio_settings(self._variables, senders_needed=False).account_sid
+
+    def account(self) -> TwilioAccountProbe:
+        """
+        The account over HTTP, for live questions.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+        """
+        return TwilioAccountProbe(twilio_settings(self._variables, senders_needed=False))
 
     def log(self, *, all_senders: bool) -> tuple[TwilioLog, frozenset[str] | None]:
         """
@@ -113,6 +146,13 @@ class ChosenSources:
         The application's rows.
         """
         return DatabaseRecords(self._database)
+
+    @cached_property
+    def queries(self) -> DatabaseQueries:
+        """
+        The same database, for the questions of checks.
+        """
+        return DatabaseQueries(self._database)
 
     @cached_property
     def ledger(self) -> DatabaseLedger:

@@ -10,15 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from booking_doctor import __version__
-from booking_doctor.checks.messages import message_findings
+from booking_doctor.checks import bookings, select
+from booking_doctor.checks.check import Check, Evidence
+from booking_doctor.checks.environment import LIVE, LIVE_DATABASE, database_facts, env_steps, inventory
+from booking_doctor.checks.messages import COMPARED, compared
 from booking_doctor.core.agreement import Row
 from booking_doctor.core.model import TwilioMessage, iso
 from booking_doctor.errors import ExitCode, PlanRefused, SettingsError, SourceError
+from booking_doctor.evidence import VariableSource
+from booking_doctor.examination import Chart, Examination, examine
 from booking_doctor.findings import (
     Disclosure,
     FailOn,
@@ -69,6 +75,9 @@ class Request:
     Attributes:
         program: How a command line that reads the same settings begins.
         again: The options to repeat in a command that looks at the same, such as ``--since 7d``.
+        expected: What the variables should be elsewhere, such as on the hosting platform.
+        chosen: Names and families of the checks that are wanted; none for all.
+        ignored: Names and families of checks to leave out of those.
     """
 
     window: Window
@@ -77,6 +86,18 @@ class Request:
     disclosure: Disclosure = Disclosure()
     program: str = "booking-doctor"
     again: str = ""
+    expected: VariableSource | None = None
+    chosen: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+
+    def checks(self, family: str) -> list[Check]:
+        """
+        The family's checks that are wanted.
+
+        Raises:
+            UsageError: A name is not one of the family's, or no check is left.
+        """
+        return select(self.chosen, self.ignored, family=family)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +137,7 @@ class Doctor:
     Args:
         clock: Now, aware and in UTC.
         run_id: Makes a name for a run.
+        executor: Makes one with so many threads, on which checks are made.
     """
 
     def __init__(
@@ -126,12 +148,14 @@ class Doctor:
         clock: Callable[[], datetime],
         run_id: Callable[[datetime], str],
         progress: Progress,
+        executor: Callable[[int], Executor] = ThreadPoolExecutor,
     ) -> None:
         self._sources = sources
         self._preferences = preferences
         self._clock = clock
         self._run_id = run_id
         self._progress = progress
+        self._executor = executor
         self._started_at = clock()
 
     @property
@@ -153,6 +177,136 @@ class Doctor:
         """
         self._sources.close()
 
+    # examine
+
+    def examine(self, command: str, checks: Sequence[Check], request: Request) -> Report:
+        """
+        Make the checks and report what they find.
+
+        Raises:
+            SettingsError: A variable that leads to the database is missing or malformed.
+        """
+        return self._examine(command, checks, request, self._chart(request))
+
+    def _chart(self, request: Request) -> Chart:
+        return Chart(
+            now=self._started_at,
+            window=request.window,
+            disclosure=request.disclosure,
+            region=self._preferences.region,
+            application_role=self._preferences.application_role,
+            variables=self._sources.variables,
+            expected=request.expected,
+            command=lambda words: _command(words, request),
+            open_database=lambda: self._sources.queries,
+            open_account=self._sources.account,
+            compare=_Once(lambda: self._compare(request)),
+        )
+
+    def _examine(self, command: str, checks: Sequence[Check], request: Request, chart: Chart) -> Report:
+        examined = self._examination(checks, chart)
+        # NOTE: a check whose findings stand without Twilio passes over what the comparison could not read.
+        told = {skipped.reason for skipped in examined.skipped}
+        unread = chart.compare.unread if isinstance(chart.compare, _Once) else []
+        untold = [skipped for skipped in unread if skipped.reason not in told]
+        examined = replace(examined, skipped=[*examined.skipped, *untold])
+        code, reason = _examined(examined, request.fail_on)
+        return self._report(
+            command,
+            code,
+            reason,
+            window=request.window,
+            summary={severity: _counted(examined.findings, severity) for severity in Severity},
+            coverage={"checks_made": examined.made, **examined.coverage},
+            findings=examined.findings,
+            skipped=examined.skipped,
+        )
+
+    def _examination(self, checks: Sequence[Check], evidence: Evidence) -> Examination:
+        return examine(
+            checks, evidence, self._executor(len(checks)), self._preferences.ignored, self._started_at.date()
+        )
+
+    def bookings(self, request: Request) -> Report:
+        """
+        The window's bookings that lead to no text, each with what Twilio has for it.
+
+        Raises:
+            SettingsError: A variable that leads to the database is missing or malformed.
+        """
+        checks, chart = request.checks("booking"), self._chart(request)
+        try:
+            summary, coverage = bookings.counts(chart)
+        except SourceError as error:
+            return self._unlooked("bookings", request, error)
+        report = self._examine("bookings", checks, request, chart)
+        lost = summary["sms_found_in_twilio"] or any(f.name == "booking-sms-not-recorded" for f in report.findings)
+        return replace(
+            report,
+            summary=summary,
+            coverage={**report.coverage, **coverage},
+            next_steps=[_command("backfill", request)] if lost else [],
+        )
+
+    def check_env(self, request: Request, *, live: bool = False, example: VariableSource | None = None) -> Report:
+        """
+        Make the checks of the environment, and say which variable comes from where.
+
+        Args:
+            live: Whether Twilio and the database are asked too. They are asked for then, so a question that could not be put
+                makes the report incomplete.
+            example: Names that should be there.
+        """
+        asked = request if live else replace(request, ignored=[*request.ignored, *LIVE])
+        report = self.examine("check-env", asked.checks("env"), request)
+        variables = self._sources.variables
+        unasked = live and any(skipped.check in LIVE and skipped.kind != "not-applicable" for skipped in report.skipped)
+        reached = live and all(skipped.check != LIVE_DATABASE for skipped in report.skipped)
+        return replace(
+            report,
+            window=None,
+            exit_code=ExitCode.INCOMPLETE if unasked else report.exit_code,
+            exit_reason=report.exit_reason
+            if not unasked or report.exit_code is ExitCode.INCOMPLETE
+            else f"{report.exit_reason}, but not everything could be looked at",
+            coverage={
+                **report.coverage,
+                **inventory(variables, example, request.expected),
+                "live": live,
+                **(self._database_told() if reached else {}),
+            },
+            next_steps=env_steps(variables, example, request.expected),
+        )
+
+    def _database_told(self) -> dict[str, JSONValue]:
+        """
+        What was reached, by whom; nothing where it went away in the meantime.
+        """
+        try:
+            place, facts = self._sources.place(), database_facts(self._sources.queries)
+        except SourceError:
+            return {}
+        return {
+            "database": f"{place.database} at {place.host}",
+            **{f"database_{key}": told for key, told in facts.items()},
+        }
+
+    def check_schema(self, request: Request) -> Report:
+        """
+        Make the checks of the tables, as they are now: there is no window.
+
+        Raises:
+            SettingsError: No database is set.
+        """
+        checks = request.checks("schema")
+        try:
+            place = self._sources.place()
+        except SourceError as error:
+            return replace(self._unlooked("check-schema", request, error), window=None)
+        report = self.examine("check-schema", checks, request)
+        looked_at = {"database": f"{place.database} at {place.host}", "role": place.role}
+        return replace(report, window=None, coverage={**report.coverage, **looked_at})
+
     # reconcile
 
     def reconcile(self, request: Request) -> Report:
@@ -166,17 +320,19 @@ class Doctor:
             comparison = self._compare(request)
         except SourceError as error:
             return self._unlooked("reconcile", request, error)
-        findings = message_findings(comparison, request.disclosure, _command("backfill", request))
-        code, reason = _conclusion(findings, comparison, request.fail_on)
+        evidence = compared(comparison, request.disclosure, lambda words: _command(words, request))
+        examined = self._examination(COMPARED, evidence)
+        examined = replace(examined, skipped=[*comparison.unread, *examined.skipped])
+        code, reason = _conclusion(examined, comparison, request.fail_on)
         return self._report(
             "reconcile",
             code,
             reason,
             window=request.window,
             summary=comparison.counts,
-            coverage=comparison.coverage,
-            findings=findings,
-            skipped=comparison.unread,
+            coverage={**comparison.coverage, **examined.coverage},
+            findings=examined.findings,
+            skipped=examined.skipped,
             next_steps=_after_reconcile(comparison, request),
         )
 
@@ -523,6 +679,41 @@ class Doctor:
         )
 
 
+class _Once:
+    """
+    The comparison of one examination. It is made once, also where it fails: nobody waits for the same answer twice.
+    """
+
+    def __init__(self, compare: Callable[[], Comparison]) -> None:
+        self._compare = compare
+        self._made: Comparison | SourceError | SettingsError | None = None
+
+    def __call__(self) -> Comparison:
+        if self._made is None:
+            try:
+                self._made = self._compare()
+            except (SourceError, SettingsError) as error:
+                self._made = error
+        if isinstance(self._made, Comparison):
+            return self._made
+        raise self._made
+
+    @property
+    def unread(self) -> list[Skipped]:
+        """
+        What it could not look at, or why there is none at all.
+        """
+        match self._made:
+            case None:
+                return []
+            case Comparison():
+                return list(self._made.unread)
+            case SourceError() as error:
+                return [Skipped(check=error.source, kind=error.kind, reason=error.sentence)]
+            case SettingsError() as error:
+                return [Skipped(check="twilio-log", kind="not-configured", reason=error.sentence)]
+
+
 def request_of(plan: Plan, request: Request) -> Request:
     """
     The request with the window and the senders that *plan* was made for.
@@ -532,16 +723,39 @@ def request_of(plan: Plan, request: Request) -> Request:
     return replace(request, window=window, all_senders=plan.all_senders, again=again)
 
 
-def _conclusion(findings: Sequence[Finding], comparison: Comparison, fail_on: FailOn) -> tuple[ExitCode, str]:
-    severities = [finding.severity for finding in findings]
-    found = ", ".join(_count(severities.count(s), s) for s in Severity if s in severities) or "no findings"
+def _examined(examined: Examination, fail_on: FailOn) -> tuple[ExitCode, str]:
+    severities = [finding.severity for finding in examined.findings]
+    reason = _severities(severities) + _set_aside(examined)
+    if any(skipped.kind in {"unreachable", "not-permitted"} for skipped in examined.skipped):
+        return ExitCode.INCOMPLETE, f"{reason}, but not everything could be looked at"
+    failed = any(severity.reaches(fail_on) for severity in severities)
+    return ExitCode.FINDINGS if failed else ExitCode.OK, reason
+
+
+def _set_aside(examined: Examination) -> str:
+    numbers = {"ignored for now": len(examined.suppressed), "no longer ignored": len(examined.lapsed)}
+    return "".join(f", {number:,} {words}" for words, number in numbers.items() if number)
+
+
+def _severities(severities: Sequence[Severity]) -> str:
+    return ", ".join(_count(severities.count(s), s) for s in Severity if s in severities) or "no findings"
+
+
+def _counted(findings: Sequence[Finding], severity: Severity) -> int:
+    return sum(finding.severity is severity for finding in findings)
+
+
+def _conclusion(examined: Examination, comparison: Comparison, fail_on: FailOn) -> tuple[ExitCode, str]:
+    severities = [finding.severity for finding in examined.findings]
+    found = _severities(severities) + _set_aside(examined)
     if not comparison.counts:
         return ExitCode.INCOMPLETE, "the Twilio log could not be read, so nothing is claimed"
-    if comparison.unread:
+    if examined.skipped:
         return ExitCode.INCOMPLETE, f"{found} in what was read, but not everything could be looked at"
     if any(severity.reaches(fail_on) for severity in severities):
         return ExitCode.FINDINGS, found
-    return ExitCode.OK, found if findings else "the Twilio log and the database agree"
+    agree = not examined.findings and not examined.suppressed
+    return ExitCode.OK, "the Twilio log and the database agree" if agree else found
 
 
 def _after_reconcile(comparison: Comparison, request: Request) -> list[str]:

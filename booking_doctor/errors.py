@@ -119,6 +119,19 @@ class SchemaMismatch(DatabaseError):
     """
 
 
+class NotHere(SchemaMismatch):
+    """
+    A question named a table or column that this installation has not.
+
+    Attributes:
+        table: By the doctor's name.
+    """
+
+    def __init__(self, summary: str, *, table: str, hint: str | None = None) -> None:
+        super().__init__(summary, hint=hint)
+        self.table = table
+
+
 class RowConflict(DatabaseError):
     """
     A statement was refused because of the rows in it: a constraint, a type, a trigger's exception.

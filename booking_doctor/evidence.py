@@ -5,9 +5,9 @@ What a comparison is given: pages of the log, rows, bookings and customers, and 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from booking_doctor.core.agreement import Row
 from booking_doctor.core.model import TwilioMessage
@@ -92,6 +92,104 @@ class Overview:
     without_customer: Sequence[Row] = ()
     without_sid: Sequence[Row] = ()
     statuses: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariableSource:
+    """
+    One place that variables come from: the process, or a file.
+
+    Attributes:
+        name: As a person would name it, such as ``.env.local`` or ``the process environment``.
+        values: As the program uses them; no report may show one.
+        written: As a file literally holds them, dirt included that its reader removes; also what it could not read.
+        asked_for: Whether an option named it.
+    """
+
+    name: str
+    values: Mapping[str, str] = field(repr=False)
+    asked_for: bool = False
+    written: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def literal(self, name: str) -> str | None:
+        """
+        The value with all its dirt; None where the source does not have it.
+        """
+        return self.written.get(name, self.values.get(name))
+
+
+class Account(Protocol):
+    """
+    Live questions to the Twilio account that is set.
+
+    Each raises `TwilioRefused` where it may not be asked and `TwilioUnreachable` where no answer came.
+    """
+
+    def read_messages(self) -> None:
+        """
+        See whether the credential may read the message log.
+        """
+
+    def status(self) -> str | None:
+        """
+        The account's status, such as ``active``; None where an API key is set, which may not ask.
+        """
+
+    def sends_sms(self, number: str) -> bool | None:
+        """
+        Whether the number can send SMS; None where the account does not own it.
+        """
+
+    def has_senders(self, service: str) -> bool | None:
+        """
+        Whether the messaging service has any sender; None where there is no such service.
+        """
+
+
+class Queries(Protocol):
+    """
+    Questions to the application's database, each in a read-only transaction of its own that row level security may not
+    filter in silence.
+    """
+
+    def rows(self, question: str, **parameters: object) -> list[Mapping[str, Any]]:
+        """
+        The rows that *question* gives.
+
+        Args:
+            question: SQL. ``{messages}`` and ``{messages.status}`` stand for this installation's names, ``:name`` for a
+                parameter.
+
+        Raises:
+            NotHere: This installation has no such table or column.
+            DatabaseError: The question could not be answered.
+        """
+
+    def has(self, table: str, column: str | None = None) -> bool:
+        """
+        Whether the table, or that column of it, is there.
+        """
+
+    def name(self, table: str, column: str | None = None) -> str:
+        """
+        What the table, or that column of it, is called here, whether it is there or not; as it is, never to be put
+        into SQL.
+        """
+
+    def relation(self, table: str) -> str:
+        """
+        The table as ``to_regclass`` takes it: quoted, and with its schema where the settings name one.
+        """
+
+    def explained(self, statement: str, role: str) -> list[str]:
+        """
+        How the server would carry out *statement* as that role, a line each. Nothing is carried out.
+
+        Raises:
+            NotHere: This installation has no such table or column.
+            DatabaseForbidden: The role may not do that, or may not be taken.
+            DatabaseError: The question could not be answered; also where somebody holds a lock against it.
+        """
 
 
 class Log(Protocol):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -136,11 +137,29 @@ class Preferences:
     Attributes:
         region: Country whose national phone format is assumed without a ``+``; ISO 3166.
         retention: How long Twilio shows a message (Twilio: "Message Retention"; an account can set 7 to 400 days).
+        ignored: Findings that somebody decided to live with.
+        application_role: The database role as which the application reads and writes; None leaves it to be guessed.
     """
 
     names: Names = Names()
     region: str = "US"
     retention: timedelta = timedelta(days=400)
+    ignored: tuple[Ignored, ...] = ()
+    application_role: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """
+    A finding that somebody decided to live with, for a time.
+
+    Attributes:
+        until: The first day on which it counts again.
+    """
+
+    fingerprint: str
+    reason: str
+    until: date
 
 
 def database_settings(variables: Mapping[str, str]) -> DatabaseSettings:
@@ -333,6 +352,9 @@ def _base_url(url: str) -> str:
     return url.rstrip("/")
 
 
+_KEYS: Final = ("application_role", "default_region", "ignore", "retention_days", "schema", "tables")
+
+
 def preferences(document: Mapping[str, Any], source: str, schema: str | None = None) -> Preferences:
     """
     Read the parsed content of ``booking-doctor.toml``.
@@ -344,10 +366,10 @@ def preferences(document: Mapping[str, Any], source: str, schema: str | None = N
     Raises:
         SettingsError: A key is unknown or a value cannot be meant.
     """
-    unknown = sorted(set(document) - {"default_region", "retention_days", "schema", "tables"})
+    unknown = sorted(set(document) - set(_KEYS))
     if unknown:
         message = f"{source} has an unknown key: {unknown[0]}"
-        raise SettingsError(message, hint="known are default_region, retention_days, schema and tables")
+        raise SettingsError(message, hint=f"known are {', '.join(_KEYS[:-1])} and {_KEYS[-1]}")
     region = document.get("default_region", "US")
     if not isinstance(region, str) or not re.fullmatch("[A-Z]{2}", region):
         message = f"{source}: default_region must be a country code of two capital letters, such as US"
@@ -356,10 +378,63 @@ def preferences(document: Mapping[str, Any], source: str, schema: str | None = N
     if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 400:
         message = f"{source}: retention_days must be a whole number from 1 to 400"
         raise SettingsError(message)
+    role = document.get("application_role")
+    if role is not None and not _is_name(role):
+        message = f"{source}: application_role must be the name of a database role, such as service_role"
+        raise SettingsError(message)
     schema = document.get("schema", schema)
     return Preferences(
-        names=_names(document.get("tables", {}), schema, source), region=region, retention=timedelta(days=days)
+        names=_names(document.get("tables", {}), schema, source),
+        region=region,
+        retention=timedelta(days=days),
+        application_role=role,
+        ignored=_ignored(document.get("ignore", []), source),
     )
+
+
+_FINGERPRINT: Final = re.compile(r"[a-z][a-z0-9-]*:\S.*")
+_IGNORE_KEYS: Final = ("fingerprint", "reason", "until")
+
+
+def _ignored(entries: Any, source: str) -> tuple[Ignored, ...]:  # noqa: ANN401  whatever the file holds
+    read = [_ignored_entry(entry) for entry in entries] if isinstance(entries, list) else ["is not in a list"]
+    wrong = next((f"entry {n} {one}" for n, one in enumerate(read, start=1) if isinstance(one, str)), None)
+    ignored = tuple(one for one in read if isinstance(one, Ignored))
+    fingerprints = [one.fingerprint for one in ignored]
+    wrong = wrong or next((f"has two entries for {one}" for one in fingerprints if fingerprints.count(one) > 1), None)
+    if wrong:
+        message = f"{source}: ignore {wrong}"
+        example = '[[ignore]] with fingerprint = "message-orphaned:message/SM…", reason = "…" and until = 2026-01-31'
+        raise SettingsError(message, hint=f"write {example}")
+    return ignored
+
+
+def _ignored_entry(entry: Any) -> Ignored | str:  # noqa: ANN401
+    """
+    What the entry says, or what is wrong with it.
+    """
+    if not isinstance(entry, Mapping):
+        return "is not written as a table"
+    if odd := sorted(set(entry) ^ set(_IGNORE_KEYS)):
+        return f"has an unknown key: {odd[0]}" if odd[0] in entry else f"lacks its {odd[0]}"
+    fingerprint, reason, until = (entry[key] for key in _IGNORE_KEYS)
+    if not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch(fingerprint):
+        return "has a fingerprint that no report shows"
+    if not isinstance(reason, str) or not reason.strip():
+        return f"({fingerprint}) has a reason that says nothing"
+    if (day := _day(until)) is None:
+        return f"({fingerprint}) has an until that is no day: the first on which the finding counts again"
+    return Ignored(fingerprint=fingerprint, reason=reason, until=day)
+
+
+def _day(value: object) -> date | None:
+    # NOTE: TOML has days of its own, and moments too, which to Python are days.
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    return None
 
 
 _NAME_BYTES: Final = 63

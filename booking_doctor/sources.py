@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from booking_doctor.evidence import Log, Records
+from booking_doctor.evidence import Account, Log, Queries, Records, VariableSource
 from booking_doctor.repair.executor import Ledger
 
 
@@ -38,6 +38,29 @@ class Sources(Protocol):
     def account_sid(self) -> str:
         """
         The Twilio account.
+        """
+
+    @property
+    def variables(self) -> tuple[VariableSource, ...]:
+        """
+        Where the environment's variables come from; later sources win.
+        """
+
+    @property
+    def queries(self) -> Queries:
+        """
+        The database, for the questions of checks.
+
+        Raises:
+            SettingsError: None is set.
+        """
+
+    def account(self) -> Account:
+        """
+        The Twilio account, for live questions.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
         """
 
     def log(self, *, all_senders: bool) -> tuple[Log, frozenset[str] | None]:

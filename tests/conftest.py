@@ -16,12 +16,16 @@ import pytest
 
 from booking_doctor.bootstrap import ChosenSources
 from booking_doctor.doctor import Doctor
+from booking_doctor.evidence import VariableSource
 from booking_doctor.findings import Silent
 from booking_doctor.sandbox.database import embedded_postgres
 from booking_doctor.sandbox.incidents import World, world
 from booking_doctor.settings import Preferences
 
-_FOREIGN = ("TWILIO_", "PG", "DATABASE_URL", "SUPABASE_", "POSTGRES_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+_FOREIGN = (
+    *("TWILIO_", "PG", "DATABASE_URL", "SUPABASE_", "POSTGRES_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS"),
+    *("VERCEL_", "BOOKING_", "TEST_API_KEY", "TEST_EVENT_ID", "TEST_PHONE"),
+)
 for _name in [name for name in os.environ if name.startswith(_FOREIGN) and name != "TWILIO_OPENAPI"]:
     del os.environ[_name]
 
@@ -96,8 +100,11 @@ def _open_doctor(scene: World) -> Iterator[Callable[..., Doctor]]:
     runs = count(1)
 
     def make(preferences: Preferences = Preferences(), **variables: str) -> Doctor:
+        *files, process = scene.variable_sources()
+        origins = (*files, VariableSource(name=process.name, values={**process.values, **variables}))
+        merged = {name: value for origin in origins for name, value in origin.values.items()}
         doctor = Doctor(
-            ChosenSources({**scene.environment(), **variables}, preferences, Silent()),
+            ChosenSources(merged, preferences, Silent(), origins=origins),
             preferences,
             clock=lambda: scene.now,
             run_id=lambda _: f"run-{next(runs)}",

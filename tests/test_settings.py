@@ -5,8 +5,9 @@ What the variables and booking-doctor.toml mean, and that no error shows a value
 from __future__ import annotations
 
 import string
+import tomllib
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -572,6 +573,7 @@ def test_everything_preferred() -> None:
         default_region="DE",
         retention_days=30,
         schema="App",
+        application_role="app_rw",
         tables={
             "messages": {"name": "sms", "columns": {"message_sid": "sid"}},
             "events": {"columns": {"title": "Der Titel"}},
@@ -583,6 +585,7 @@ def test_everything_preferred() -> None:
     assert settings.names.column("messages", "message_sid") == "sid"
     assert settings.names.column("messages", "body") == "body"
     assert settings.names.column("events", "title") == "Der Titel"
+    assert settings.application_role == "app_rw"
 
 
 def test_swapped_names() -> None:
@@ -594,6 +597,70 @@ def test_swapped_names() -> None:
     names = preferred(tables={"messages": {"columns": columns}}).names
 
     assert application_tables(names)["messages"].c.message_sid.name == "twilio_message_sid"
+
+
+ENTRY: Final = {"fingerprint": "job-failed:job/1", "reason": "a test row", "until": date(2026, 1, 31)}
+
+
+def test_ignored_findings() -> None:
+    """
+    An entry's day may be TOML's own or a text.
+    """
+    document = tomllib.loads(
+        """
+        [[ignore]]
+        fingerprint = "message-orphaned:message/SM1"
+        reason = "sent by hand"
+        until = 2026-01-31
+
+        [[ignore]]
+        fingerprint = "schema-sid-not-unique:schema/messages.message_sid"
+        reason = "the index comes with the next release"
+        until = "2026-02-28"
+        """
+    )
+
+    first, second = preferred(**document).ignored
+
+    assert (first.fingerprint, first.reason, first.until) == (
+        "message-orphaned:message/SM1",
+        "sent by hand",
+        date(2026, 1, 31),
+    )
+    assert second.until == date(2026, 2, 28)
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ({"fingerprint": "job-failed:job/1"}, "ignore entry 1 is not in a list"),
+        ([ENTRY, "job-failed:job/2"], "ignore entry 2 is not written as a table"),
+        ([{**ENTRY, "who": "me"}], "ignore entry 1 has an unknown key: who"),
+        *(
+            ([{key: value for key, value in ENTRY.items() if key != missing}], f"ignore entry 1 lacks its {missing}")
+            for missing in ENTRY
+        ),
+        ([{**ENTRY, "fingerprint": "job-failed"}], "ignore entry 1 has a fingerprint"),
+        ([{**ENTRY, "fingerprint": "job-failed:"}], "ignore entry 1 has a fingerprint"),
+        ([{**ENTRY, "fingerprint": 1}], "ignore entry 1 has a fingerprint"),
+        ([{**ENTRY, "reason": " "}], "ignore entry 1 (job-failed:job/1) has a reason"),
+        ([{**ENTRY, "reason": None}], "ignore entry 1 (job-failed:job/1) has a reason"),
+        ([{**ENTRY, "until": "31.01.2026"}], "ignore entry 1 (job-failed:job/1) has an until"),
+        ([{**ENTRY, "until": "2026-02-30"}], "ignore entry 1 (job-failed:job/1) has an until"),
+        ([{**ENTRY, "until": "20260131"}], "ignore entry 1 (job-failed:job/1) has an until"),
+        ([{**ENTRY, "until": datetime(2026, 1, 31, tzinfo=UTC)}], "ignore entry 1 (job-failed:job/1) has an until"),
+        ([{**ENTRY, "until": 2026}], "ignore entry 1 (job-failed:job/1) has an until"),
+        ([ENTRY, {**ENTRY, "reason": "again"}], "ignore has two entries for job-failed:job/1"),
+    ],
+)
+def test_ignored_findings_that_cannot_be_meant(entries: object, named: str) -> None:
+    """
+    A wrong entry is named, and how to write one is shown.
+    """
+    said = refusal(lambda: preferred(ignore=entries))
+
+    assert f"x.toml: {named}" in said
+    assert "[[ignore]]" in said
 
 
 @pytest.mark.parametrize(
@@ -608,6 +675,8 @@ def test_swapped_names() -> None:
         ({"retention_days": "30"}, "retention_days"),
         ({"retention_days": True}, "retention_days"),
         ({"retention_days": 1.5}, "retention_days"),
+        ({"application_role": ""}, "application_role"),
+        ({"application_role": ["app_rw"]}, "application_role"),
         ({"schema": ""}, "every name"),
         ({"schema": 1}, "every name"),
         ({"tables": "sms"}, "tables"),
@@ -654,6 +723,8 @@ _json = st.recursive(
             "default_region": _json,
             "retention_days": _json,
             "schema": _json,
+            "application_role": _json,
+            "ignore": _json | st.lists(st.dictionaries(st.sampled_from(sorted(ENTRY)), _json, min_size=3)),
             "tables": _json | st.dictionaries(st.sampled_from(sorted(COLUMNS)), _json, max_size=3),
         },
     )

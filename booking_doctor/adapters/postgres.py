@@ -232,7 +232,8 @@ class Database:
         """
         The table's name as SQL, quoted where needed.
         """
-        return str(self._engine.dialect.identifier_preparer.format_table(table))
+        # NOTE: the preparer doubles a per cent sign for the driver, and whoever makes a statement of it does so again.
+        return str(self._engine.dialect.identifier_preparer.format_table(table)).replace("%%", "%")
 
 
 _COLUMNS: Final = text(

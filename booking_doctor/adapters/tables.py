@@ -65,7 +65,9 @@ class _Builder:
 
     def _constraints(self, table: str) -> list[Any]:
         keys = [
-            ForeignKeyConstraint([column], [f"{self._qualified(target)}.{self.names.column(target, 'id')}"])
+            ForeignKeyConstraint(
+                [column], [f"{self._qualified(target)}.{self.names.column(target, 'id')}"], link_to_name=True
+            )
             for (owner, column), target in _REFERENCES.items()
             if owner == table
         ]

@@ -2,33 +2,38 @@
 Twilio's message log over HTTP: raw pages a day at a time, single messages through the SDK.
 
 The SDK's own list objects are not used: they lose time zones, hide status codes and cost four times the parsing.
-Connections, waiting, giving up and telling a refusal from a fault are the same for both ways in.
+Connections, waiting, giving up and telling a refusal from a fault (`twilio_http`) are the same for both ways in.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import ssl
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import msgspec
-import tenacity
 import urllib3
 
 from booking_doctor.adapters.threads import DaemonExecutor, Halt
+from booking_doctor.adapters.twilio_http import (
+    Carrier,
+    Patience,
+    Tries,
+    connections,
+    login,
+    lost,
+    refusal,
+    refuse,
+    understood,
+)
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage
-from booking_doctor.errors import SettingsError, TwilioError, TwilioRefused, TwilioUnreachable
+from booking_doctor.errors import TwilioError, TwilioRefused, TwilioUnreachable
 from booking_doctor.evidence import Page, Unread
 from booking_doctor.findings import JSONValue, Progress, Silent, Window
 from booking_doctor.settings import TwilioSettings
@@ -45,31 +50,8 @@ How far the scan for messages without `date_sent` looks back, in pages. Nothing 
 a message loses its place at the top once it is sent, or has failed.
 """
 
-_PASSING: Final = frozenset({20429, 429, None})
-"""Error codes of a 429 that passes; a proxy's has none. 63038 is a daily cap (https://www.twilio.com/docs/api/errors/63038)."""
-
 _OF_THE_ACCOUNT: Final = frozenset({401, 403, 429})
 """Refusals that every other day would meet as well: the credential is not accepted, a cap is reached."""
-
-_Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """
-    How long to wait for Twilio. All in seconds.
-
-    Attributes:
-        give_up_after: Retries end so long after the last page or message that came.
-        first_tries: How often a server that has never answered is tried.
-    """
-
-    connect_timeout: float = 5
-    read_timeout: float = 20
-    give_up_after: float = 60
-    first_wait: float = 0.5
-    longest_wait: float = 20
-    first_tries: int = 3
 
 
 class TwilioLog:
@@ -98,9 +80,9 @@ class TwilioLog:
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._scan_complete = False
-        self._tries = _Tries(patience, self._progress, retried=lambda: self._count("twilio_retries"))
-        self._http = _connections(settings.base_url, patience, in_flight)
-        self._headers = _login(settings.username, settings.password.value)
+        self._tries = Tries(patience, self._progress, retried=lambda: self._count("twilio_retries"))
+        self._http = connections(settings.base_url, patience, in_flight)
+        self._headers = login(settings.username, settings.password.value)
         self._collection = f"/2010-04-01/Accounts/{settings.account_sid}/Messages"
 
     def coverage(self) -> Mapping[str, JSONValue]:
@@ -151,7 +133,7 @@ class TwilioLog:
     def _came(self, reading: _Reading, walk: _Walk, future: Future[bytes]) -> Page | Unread:
         try:
             # NOTE: decoded here, not in the threads: those would only fight over the interpreter.
-            return self._taken(walk, _understood(_decode_page, future.result()), reading.window)
+            return self._taken(walk, understood(_decode_page, future.result()), reading.window)
         except TwilioError as error:
             if self._concerns_all(error):
                 reading.refused = error
@@ -212,7 +194,7 @@ class TwilioLog:
     def _body(self, uri: str, counter: str) -> bytes:
         url = self._settings.base_url + uri
         answer = self._answer(partial(self._http.request, "GET", url, headers=self._headers, redirect=False), counter)
-        _refuse(answer)
+        refuse(answer)
         return answer.data
 
     def _answer(self, ask: Callable[[], urllib3.BaseHTTPResponse], counter: str) -> urllib3.BaseHTTPResponse:
@@ -220,7 +202,7 @@ class TwilioLog:
         try:
             answer = ask()
         except urllib3.exceptions.HTTPError as error:
-            raise _lost(error) from error
+            raise lost(error) from error
         self._tries.connected = True
         return answer
 
@@ -262,7 +244,7 @@ class TwilioLog:
             settings.username,
             settings.password.value,
             settings.account_sid,
-            http_client=_Carrier(self._http),
+            http_client=Carrier(self._http),
             # An empty mapping would make the SDK read the process environment.
             environment={"TWILIO_ACCOUNT_SID": settings.account_sid},
         )
@@ -271,10 +253,10 @@ class TwilioLog:
         # NOTE: the raw answer, because the SDK's message drops the time zone of its dates.
         url = f"{self._settings.base_url}{self._collection}/{quote(sid, safe='')}.json"
         answer = self._answer(partial(client.request, "GET", url), "sid_requests")
-        if answer.status == 404 and _refusal(answer.data).code == 20404:
+        if answer.status == 404 and refusal(answer.data).code == 20404:
             return None
-        _refuse(answer)
-        message = _understood(_decode_message, answer.data)
+        refuse(answer)
+        message = understood(_decode_message, answer.data)
         if message.sid.casefold() != sid.casefold():
             text = "Twilio's answer was another message than the one asked for"
             raise TwilioUnreachable(text, hint="check TWILIO_API_BASE_URL")
@@ -327,268 +309,11 @@ class _Reading:
     refused: TwilioError | None = None
 
 
-# --- trying again ----------------------------------------------------------------------------------------------------
-
-
-class _Fault(Exception):
-    """
-    It may be gone on the next try.
-    """
-
-    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
-class _NoConnection(_Fault):
-    """
-    Not even a connection.
-    """
-
-
-@dataclass(slots=True)
-class _Tries:
-    """
-    When to try again, and when to stop: shared by all requests of one log, so that one day's progress keeps the others
-    waiting for theirs.
-
-    Attributes:
-        retried: Called before each retry.
-        connected: Whether Twilio has ever been reached.
-    """
-
-    patience: Patience
-    progress: Progress
-    retried: Callable[[], None]
-    connected: bool = False
-    last_progress: float = field(default_factory=time.monotonic)
-    jitter: random.Random = field(default_factory=random.Random)
-
-    def progressed(self) -> None:
-        self.last_progress = time.monotonic()
-
-    def run(self, ask: Callable[[], _Item], halt: Halt) -> _Item:
-        """
-        *ask* until it succeeds, is refused, or the patience ends.
-
-        Raises:
-            TwilioError: It was refused, or would not succeed.
-        """
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Fault),
-            wait=self._wait,
-            stop=self._stop,
-            sleep=halt.pause,
-            before_sleep=self._announce,
-            reraise=True,
-        )
-        try:
-            answer = retrying(ask)
-        except _Fault as fault:
-            hint = "check the network and TWILIO_API_BASE_URL, then run it again"
-            message = f"Twilio cannot be read: {fault}"
-            raise TwilioUnreachable(message, hint=hint) from fault
-        self.progressed()
-        return answer
-
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        doubled = self.patience.first_wait * 2 ** min(state.attempt_number - 1, 30)
-        longest = min(self.patience.longest_wait, doubled)
-        asked = _fault(state).retry_after
-        if asked is not None:
-            return asked + self.jitter.uniform(0, min(1, longest))
-        return self.jitter.uniform(longest / 2, longest)
-
-    def _stop(self, state: tenacity.RetryCallState) -> bool:
-        self.connected = self.connected or not isinstance(_fault(state), _NoConnection)
-        idle = time.monotonic() + state.upcoming_sleep - self.last_progress
-        tried_enough = state.attempt_number >= self.patience.first_tries
-        return idle > self.patience.give_up_after or (tried_enough and not self.connected)
-
-    def _announce(self, state: tenacity.RetryCallState) -> None:
-        self.retried()
-        self.progress.waiting(state.upcoming_sleep, str(_fault(state)))
-
-
-def _fault(state: tenacity.RetryCallState) -> _Fault:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, _Fault)  # noqa: S101  tenacity retries nothing else here
-    return error
-
-
-# --- connections -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Carrier:
-    """
-    The SDK's HTTP client over our own connections: proxy, certificates and time-outs are the same for both ways in.
-    """
-
-    http: urllib3.PoolManager
-
-    def request(
-        self, method: str, url: str, *, headers: Mapping[str, str], auth: tuple[str, str], **_: object
-    ) -> urllib3.BaseHTTPResponse:
-        return self.http.request(method, url, headers={**headers, **_login(*auth)}, redirect=False)
-
-
-def _login(username: str, password: str) -> dict[str, str]:
-    return urllib3.make_headers(basic_auth=f"{username}:{password}", accept_encoding="gzip", keep_alive=True)
-
-
-def _connections(base_url: str, patience: Patience, size: int) -> urllib3.PoolManager:
-    parts = urlsplit(base_url)
-    timeout = urllib3.Timeout(connect=patience.connect_timeout, read=patience.read_timeout)
-    trusted = _trusted() if parts.scheme == "https" else None
-    options: dict[str, Any] = {"maxsize": size, "retries": False, "timeout": timeout, "ssl_context": trusted}
-    proxies = getproxies()
-    variable = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
-    if variable is None or proxy_bypass(parts.netloc):
-        return urllib3.PoolManager(**options)
-    proxied = _proxied(proxies[variable], options)
-    if proxied is None:
-        message = f"the proxy that {variable.upper()}_PROXY names cannot be used"
-        raise SettingsError(message, hint="write http://[user:password@]host:port, or except the host with NO_PROXY")
-    return proxied
-
-
-def _proxied(proxy: str, options: Mapping[str, Any]) -> urllib3.ProxyManager | None:
-    """
-    Connections through *proxy*; None where its URL cannot be meant. Nothing says why: it may hold a password.
-    """
-    try:
-        url = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
-        login = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
-        manager = urllib3.ProxyManager(
-            url._replace(auth=None).url, proxy_headers=login, proxy_ssl_context=options["ssl_context"], **options
-        )
-    except (urllib3.exceptions.HTTPError, ValueError):
-        return None
-    return manager if url.host else None
-
-
-def _trusted() -> ssl.SSLContext:
-    """
-    Whose certificates are accepted: the bundle that the environment names, as the SDK takes it; else the system's and
-    Mozilla's, because some Pythons come without the one, and some networks sign with what only the system knows.
-
-    Raises:
-        SettingsError: The bundle is not there, or is none.
-    """
-    variable = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), None)
-    context = urllib3.util.create_urllib3_context()
-    if variable is None:
-        import certifi  # comes with requests
-
-        context.load_default_certs()
-        context.load_verify_locations(certifi.where())
-        return context
-    bundle = os.environ[variable]
-    try:
-        context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})  # noqa: PTH112
-    except OSError as error:
-        message = f"{variable} names no certificates: {bundle}"
-        raise SettingsError(
-            message, hint=f"name a file of certificates in PEM form, or leave {variable} out"
-        ) from error
-    return context
-
-
-_NO_CONNECTION: Final = {
-    urllib3.exceptions.SSLError: "no secure connection",
-    urllib3.exceptions.ProxyError: "no connection through the proxy",
-    urllib3.exceptions.NewConnectionError: "no connection",
-    urllib3.exceptions.ConnectTimeoutError: "no connection",
-}
-
-
-def _lost(error: urllib3.exceptions.HTTPError) -> Exception:
-    if isinstance(error, urllib3.exceptions.LocationValueError):
-        return TwilioUnreachable("TWILIO_API_BASE_URL names no host", hint="write http(s)://host[:port]")
-    if any(isinstance(reason, ssl.CertificateError) for reason in error.args):
-        message = "Twilio's certificate was not accepted"
-        return TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL, the proxy and REQUESTS_CA_BUNDLE")
-    for kind, reason in _NO_CONNECTION.items():
-        if isinstance(error, kind):
-            return _NoConnection(reason)
-    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return _Fault("it does not answer")
-    return _Fault("the connection was lost")
-
-
-# --- what an answer means --------------------------------------------------------------------------------------------
-
-
 class _PageDocument(msgspec.Struct, gc=False):
     # NOTE: next_page_uri must be there; where it were not, a log that is cut off would pass for a whole one.
     messages: list[TwilioMessage]
     next_page_uri: str | None
 
 
-class _Refusal(msgspec.Struct):
-    code: int | None = None
-
-
 _decode_page = msgspec.json.Decoder(_PageDocument).decode
 _decode_message = msgspec.json.Decoder(TwilioMessage).decode
-_decode_refusal = msgspec.json.Decoder(_Refusal).decode
-
-
-def _understood(decode: Callable[[bytes], _Item], body: bytes) -> _Item:
-    try:
-        return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        message = "Twilio's answer was not its message log"
-        raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL: something else answers there") from None
-
-
-def _refusal(body: bytes) -> _Refusal:
-    try:
-        return _decode_refusal(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Refusal()
-
-
-def _refuse(answer: urllib3.BaseHTTPResponse) -> None:
-    """
-    Nothing where the answer is 200.
-
-    Raises:
-        TwilioError: What it means else.
-    """
-    status = answer.status
-    if status == 200:
-        return
-    if status < 400:
-        message = f"Twilio's answer was not its message log (HTTP {status})"
-        raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL: something else answers there")
-    code = _refusal(answer.data).code
-    said = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
-    if status >= 500 or status == 408 or (status == 429 and code in _PASSING):
-        reason = f"it answers {said}"
-        raise _Fault(reason, retry_after=_seconds(answer.headers.get("Retry-After")))
-    message = f"Twilio refused ({said})"
-    raise TwilioRefused(message, status=status, code=code or status, hint=_advice(code))
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """
-    Seconds, or until a date; None where it says neither.
-    """
-    try:
-        return float(urllib3.Retry().parse_retry_after(retry_after)) if retry_after else None
-    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-        return None
-
-
-def _advice(code: int | None) -> str:
-    if code is None:
-        return "check TWILIO_API_BASE_URL and the proxy: Twilio's own refusals have a code"
-    advice = {
-        20003: "check TWILIO_ACCOUNT_SID and its token or key, or whether the account is suspended",
-        20008: "these are test credentials, which cannot read messages; use the live ones",
-        20404: "check TWILIO_ACCOUNT_SID and TWILIO_API_BASE_URL",
-        63038: "the account's daily cap is reached; run it again tomorrow",
-    }
-    return advice.get(code, f"see https://www.twilio.com/docs/errors/{code}")

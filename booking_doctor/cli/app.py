@@ -16,10 +16,11 @@ import shutil
 import stat
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -32,7 +33,7 @@ from booking_doctor.errors import DoctorError, ExitCode, UsageError
 from booking_doctor.findings import FailOn, Report, Verdict, Window
 from booking_doctor.report import FORMATS, TERMINAL, Canvas, Format, visible
 
-COMMANDS: Final = ("examine", "repair", "rehearse")
+COMMANDS: Final = ("environment", "examine", "repair", "learn", "beginning", "rehearse")
 """
 Modules of this package whose commands `main` offers, in the order of ``--help``.
 """
@@ -179,33 +180,49 @@ def write(report: Report, format: Format, output: Path | None, invocation: Invoc
     Raises:
         UsageError: It could not be written; a file's document has then gone to stdout instead, so that it is not lost.
     """
-    if output is None:
-        _print(format.render(report, _canvas()), format.encoding)
-    else:
-        _save(format.render(report, Canvas()), output)
+    put(partial(format.render, report), output, format.encoding)
     read_here = output is None and format is TERMINAL
-    if not read_here and not invocation.quiet and (report.exit_code is not ExitCode.OK or _is_terminal(sys.stderr)):
+    if not read_here and not invocation.quiet and (report.exit_code is not ExitCode.OK or is_terminal(sys.stderr)):
         alarm = "INCOMPLETE: " if report.verdict is Verdict.INCOMPLETE else ""
         say(f"{alarm}{report.command}: {report.exit_reason}")
 
 
+def put(draw: Callable[[Canvas], str], output: Path | None, encoding: str | None = "utf-8") -> None:
+    """
+    Draw a document on stdout, or atomically into a file.
+
+    Args:
+        encoding: What stdout gets; None for what suits the terminal it is read on.
+
+    Raises:
+        UsageError: It could not be written; a file's document has then gone to stdout instead, so that it is not lost.
+    """
+    if output is None:
+        _print(draw(_canvas()), encoding)
+    else:
+        _save(draw(Canvas()), output)
+
+
 def _canvas() -> Canvas:
     color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Canvas(width=width(sys.stdout), color=color and _is_terminal(sys.stdout))
+    return Canvas(width=width(sys.stdout), color=color and is_terminal(sys.stdout))
 
 
 def width(stream: Any) -> int:  # noqa: ANN401  None where the descriptor is closed
     """
     The columns of the terminal behind a stream; where there is none, what documents have.
     """
-    return shutil.get_terminal_size().columns if _is_terminal(stream) else Canvas().width
+    return shutil.get_terminal_size().columns if is_terminal(stream) else Canvas().width
 
 
-def _is_terminal(stream: Any) -> bool:  # noqa: ANN401  None where the descriptor is closed
+def is_terminal(stream: Any) -> bool:  # noqa: ANN401  None where the descriptor is closed
+    """
+    Whether a person reads the stream as it is written.
+    """
     return stream is not None and stream.isatty()
 
 
-_SPELLED: Final = str.maketrans({"…": "...", "→": "->", "·": "|"})
+_SPELLED: Final = str.maketrans({"…": "...", "→": "->", "·": "|", "•": "-"})
 
 
 def _encoded(text: str, encoding: str) -> bytes:
@@ -547,6 +564,14 @@ UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help
 TwilioLogOption = Annotated[
     list[Path] | None,
     typer.Option("--twilio-log", metavar="FILE", help="Read this export instead of Twilio's API; may be repeated."),
+]
+SelectOption = Annotated[
+    list[str] | None,
+    typer.Option("--select", metavar="NAME", help="Make only this check, or this family's; may be repeated."),
+]
+IgnoreOption = Annotated[
+    list[str] | None,
+    typer.Option("--ignore", metavar="NAME", help="Leave out this check, or this family's; may be repeated."),
 ]
 AllSendersOption = Annotated[
     bool, typer.Option("--all-senders", help="Take messages of all senders, not only of the configured ones.")

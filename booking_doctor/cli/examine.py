@@ -10,15 +10,47 @@ from booking_doctor.cli.app import (
     AllSendersOption,
     FailOnOption,
     FormatOption,
+    IgnoreOption,
     OutputOption,
+    SelectOption,
     ShowPiiOption,
     SinceOption,
     UntilOption,
     app,
 )
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
-from booking_doctor.findings import FailOn
+from booking_doctor.findings import Disclosure, FailOn, Window
 from booking_doctor.report import TERMINAL
+
+
+@app.command()
+def check_schema(
+    ctx: typer.Context,
+    *,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
+    format: FormatOption = TERMINAL,
+    output: OutputOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+    show_pii: ShowPiiOption = False,
+) -> None:
+    """
+    Check tables, constraints, and who may write what. Changes nothing.
+    """
+    from booking_doctor.doctor import Request
+
+    with doctor(ctx.obj) as opened:
+        # NOTE: tables have no window; checks want one, and none of these looks at it.
+        asked = Request(
+            window=Window(opened.now(), opened.now()),
+            fail_on=fail_on,
+            disclosure=Disclosure(show_pii=show_pii),
+            program=ctx.obj.again(),
+            chosen=select or (),
+            ignored=ignore or (),
+        )
+        report = opened.check_schema(asked)
+    finish(report, format, output, ctx.obj)
 
 
 @app.command()
@@ -47,4 +79,72 @@ def reconcile(
             show_pii=show_pii,
         )
         report = opened.reconcile(asked)
+    finish(report, format, output, ctx.obj)
+
+
+@app.command()
+def bookings(
+    ctx: typer.Context,
+    *,
+    since: SinceOption = DEFAULT_SINCE,
+    until: UntilOption = None,
+    all_senders: AllSendersOption = False,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
+    format: FormatOption = TERMINAL,
+    output: OutputOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+    show_pii: ShowPiiOption = False,
+) -> None:
+    """
+    Find bookings whose text was lost, and ask Twilio for it. Changes nothing.
+    """
+    with doctor(ctx.obj) as opened:
+        asked = request(
+            opened,
+            ctx.obj,
+            since=since,
+            until=until,
+            all_senders=all_senders,
+            fail_on=fail_on,
+            show_pii=show_pii,
+            select=select,
+            ignore=ignore,
+        )
+        report = opened.bookings(asked)
+    finish(report, format, output, ctx.obj)
+
+
+jobs = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(jobs, name="jobs", help="Look at the queue of texts, where the application has one. Changes nothing.")
+
+
+@jobs.command()
+def status(
+    ctx: typer.Context,
+    *,
+    since: SinceOption = DEFAULT_SINCE,
+    until: UntilOption = None,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
+    format: FormatOption = TERMINAL,
+    output: OutputOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+) -> None:
+    """
+    Find what is overdue, stuck or failed in the queue. Changes nothing.
+    """
+    with doctor(ctx.obj) as opened:
+        asked = request(
+            opened,
+            ctx.obj,
+            since=since,
+            until=until,
+            all_senders=False,
+            fail_on=fail_on,
+            show_pii=False,
+            select=select,
+            ignore=ignore,
+        )
+        report = opened.examine("jobs status", asked.checks("job"), asked)
     finish(report, format, output, ctx.obj)

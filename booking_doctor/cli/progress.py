@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 WORTH_SAYING_S: Final = 1.0
 """
 A shorter pause is not worth a line.
+"""
+
+WORTH_COUNTING_S: Final = 5.0
+"""
+Between two lines that count.
 """
 
 ROOMY: Final = 80
@@ -52,6 +58,39 @@ def progress_for(invocation: Invocation, console: Console | None = None) -> Iter
             yield bars
 
 
+@contextmanager
+def counting(
+    invocation: Invocation, things: str, total: int, console: Console | None = None
+) -> Iterator[Callable[[], None]]:
+    """
+    Count how many of *total* things are done; the function that is given is called after each.
+    """
+    if invocation.quiet:
+        yield lambda: None
+    elif invocation.verbosity or not (console is not None or _is_drawable()):
+        yield _Counter(things, total)
+    else:
+        with _drawing(console) as drawing:
+            drawing.start()
+            task, done = drawing.add_task(things, total=total, words=f"of {total:,}"), count(1)
+            yield lambda: drawing.update(task, advance=1, words=f"{next(done):,} of {total:,}")
+
+
+class _Counter:
+    """
+    Says a line whenever a while has gone by.
+    """
+
+    def __init__(self, things: str, total: int) -> None:
+        self._things, self._total, self._done, self._said_at = things, total, 0, monotonic()
+
+    def __call__(self) -> None:
+        self._done += 1
+        if monotonic() - self._said_at >= WORTH_COUNTING_S and self._done < self._total:
+            self._said_at = monotonic()
+            say(f"{self._done:,} of {self._total:,} {self._things}")
+
+
 def _is_drawable() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -71,6 +110,12 @@ class Lines(Silent):
 
 @contextmanager
 def _bars(console: Console | None) -> Iterator[Progress]:
+    with _drawing(console) as drawing:
+        yield Bars(drawing)
+
+
+@contextmanager
+def _drawing(console: Console | None) -> Iterator[Drawing]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Drawing
@@ -87,7 +132,7 @@ def _bars(console: Console | None) -> Iterator[Progress]:
         redirect_stderr=False,
     )
     try:
-        yield Bars(drawing)
+        yield drawing
     finally:
         drawing.stop()
 

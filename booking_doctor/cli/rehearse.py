@@ -1,5 +1,6 @@
 """
-The demo: the December incident in a world of its own, by the very commands one would use on the real one.
+Rehearsals in worlds of their own: the demo tells the December incident by the very commands one would use on the real
+one, the selftest walks every known fault.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from booking_doctor.cli.app import app
-from booking_doctor.errors import ExitCode, SandboxError
+from booking_doctor.cli.app import OutputOption, SelectOption, app, put
+from booking_doctor.cli.progress import counting
+from booking_doctor.errors import ExitCode, SandboxError, UsageError
 
 if TYPE_CHECKING:
+    from booking_doctor.doctor import Doctor
     from booking_doctor.sandbox.incidents import World
 
 _TABLES: Final = ("customers", "pending_bookings", "bookings", "messages")
@@ -41,10 +45,7 @@ def demo(
     """
     from booking_doctor.sandbox.incidents import december_incident, world
 
-    # NOTE: a terminated demo must leave its blocks like an interrupted one, so that its servers are stopped; and a shell
-    # starts background jobs with interrupts ignored.
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
+    _leave_blocks_when_ended()
     _say("The December incident", bold=True)
     _say("A booking app texts customers before they exist. Since a deployment four days ago the texts")
     _say("go out, but nothing of them reaches the database. This is a world of its own on this machine:")
@@ -58,6 +59,68 @@ def demo(
         story.tell()
         if keep:
             story.keep()
+
+
+@app.command()
+def selftest(
+    ctx: typer.Context,
+    *,
+    select: SelectOption = None,
+    format: Annotated[
+        Literal["terminal", "json"], typer.Option("--format", help="How the proof is written.")
+    ] = "terminal",
+    output: OutputOption = None,
+) -> None:
+    """
+    Plant every known fault and prove that its check sees it and no other does. Changes only its own temporary directory.
+    """
+    from booking_doctor.checks import select as chosen
+    from booking_doctor.cli.proofs import Proven, proven_json, proven_table
+    from booking_doctor.sandbox.planted import INCIDENTS
+    from booking_doctor.sandbox.selftest import proofs
+
+    _leave_blocks_when_ended()
+    _forget_surroundings()
+    names = {made.name for made in chosen(select or ())}
+    incidents = [incident for incident in INCIDENTS if incident.finding in names]
+    if not incidents:
+        message = "no fault is planted for what --select names"
+        raise UsageError(message, hint="choose another finding or family")
+    started_at, walked = datetime.now(UTC), []
+    with counting(ctx.obj, "faults", len(incidents)) as done:
+        for proof in proofs(incidents, _doctor_in):
+            walked.append(proof)
+            done()
+    proven = Proven(started_at=started_at, finished_at=datetime.now(UTC), proofs=walked)
+    if format == "json":
+        put(lambda _: proven_json(proven), output)
+    else:
+        put(partial(proven_table, proven), output, encoding=None)
+    raise typer.Exit(proven.exit_code)
+
+
+def _doctor_in(scene: World) -> Doctor:
+    from booking_doctor.bootstrap import doctor_for
+    from booking_doctor.findings import Silent
+    from booking_doctor.settings import Preferences
+
+    return doctor_for(scene.variable_sources(), Preferences(), Silent(), clock=lambda: scene.now)
+
+
+def _leave_blocks_when_ended() -> None:
+    # NOTE: a terminated rehearsal must leave its blocks like an interrupted one, so that its servers are stopped; and a
+    # shell starts background jobs with interrupts ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
+
+
+def _forget_surroundings() -> None:
+    """
+    What this machine says of proxies and of PostgreSQL has no business with a world on its loopback.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -49,6 +49,8 @@ def request(
     all_senders: bool,
     fail_on: FailOn,
     show_pii: bool,
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
 ) -> Request:
     """
     The options every reporting command shares, understood.
@@ -68,6 +70,8 @@ def request(
         disclosure=Disclosure(show_pii=show_pii),
         program=invocation.again(),
         again=shlex.join(again),
+        chosen=select or (),
+        ignored=ignore or (),
     )
 
 

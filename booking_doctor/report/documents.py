@@ -33,14 +33,20 @@ def json_document(report: Report) -> str:
     """
     The report as one JSON object, as the README describes it.
     """
-    text = json.dumps(_document(report), ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True, default=_plain)
+    return signed_json(_document(report), report.version)
+
+
+def signed_json(members: Mapping[str, Any], version: str) -> str:
+    """
+    The members as one JSON object that says which tool wrote it, and in which shape.
+    """
+    document = {"schema": SCHEMA, "tool": {"name": "booking-doctor", "version": version}, **members}
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True, default=_plain)
     return _SUSPECT.sub(_escape, text) + "\n"
 
 
 def _document(report: Report) -> dict[str, Any]:
     always = {
-        "schema": SCHEMA,
-        "tool": {"name": "booking-doctor", "version": report.version},
         "verdict": report.verdict,
         "findings": [_finding(finding) for finding in report.findings],
         **{name: getattr(report, name) for name in _AS_THEY_ARE},

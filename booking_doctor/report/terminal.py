@@ -250,11 +250,11 @@ def _head(page: _Page, report: Report) -> None:
 
 def _word(report: Report) -> _Span:
     """
-    The verdict in a word. Listing runs or taking one back says nothing about health, so it is not called healthy.
+    The verdict in a word. Listing runs, taking one back or writing settings says nothing about health.
     """
     if report.exit_code in _EXIT_WORDS:
         return _EXIT_WORDS[report.exit_code], "bold red"
-    if report.exit_code is ExitCode.OK and (report.run is not None or report.runs is not None):
+    if report.exit_code is ExitCode.OK and (report.run or report.runs is not None or report.command == "init"):
         return "Done", "bold green"
     if report.findings:
         return "Findings", _SEVERITY_STYLE[_by_severity(report.findings)[0].severity]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, insert, text, update
 
+from booking_doctor.adapters.environment_files import PROCESS, source_of
 from booking_doctor.adapters.tables import application_tables
 from booking_doctor.core.agreement import direction_of
 from booking_doctor.core.model import DeferredSms, TwilioMessage
+from booking_doctor.evidence import VariableSource
 from booking_doctor.sandbox.database import embedded_postgres
 from booking_doctor.sandbox.twilio import TwilioAccount
 from booking_doctor.sandbox.twilio_http import TwilioSimulator
@@ -37,6 +39,8 @@ class World:
     Attributes:
         now: When the story is told.
         url: The database's.
+        variables: Variables of the process that differ from what leads here; None for one that is not set.
+        files: Environment files by name, ``.env`` among them, and what they hold.
     """
 
     account: TwilioAccount
@@ -44,18 +48,29 @@ class World:
     engine: Engine
     url: str
     now: datetime
+    variables: dict[str, str | None] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """
         The variables that lead the doctor here.
         """
-        return {
+        variables: dict[str, str | None] = {
             "DATABASE_URL": self.url,
             "TWILIO_ACCOUNT_SID": self.account.account_sid,
             "TWILIO_AUTH_TOKEN": self.account.auth_token,
             "TWILIO_PHONE_NUMBER": SENDER,
             "TWILIO_API_BASE_URL": self.simulator.base_url,
+            **self.variables,
         }
+        return {name: value for name, value in variables.items() if value is not None}
+
+    def variable_sources(self) -> tuple[VariableSource, ...]:
+        """
+        Where those variables come from: the files in their order, then the process.
+        """
+        files = [source_of(name, text) for name, text in self.files.items()]
+        return (*files, VariableSource(name=PROCESS, values=self.environment()))
 
     def customer(self, phone: str, **values: Any) -> str:  # noqa: ANN401  any column
         """
@@ -83,6 +98,12 @@ class World:
                 .values(status="confirmed", customer_id=customer_id, confirmed_at=self.now)
             )
         return self._insert("bookings", customer_id=customer_id, pending_booking_id=booking_id)
+
+    def job(self, **values: Any) -> str:  # noqa: ANN401  any column
+        """
+        A text was put into the queue.
+        """
+        return self._insert("jobs", **{"type": "send_sms", "run_at": self.now, **values})
 
     def text(self, phone: str, at: datetime, body: str = "Your table is waiting.", **values: Any) -> Message:  # noqa: ANN401
         """

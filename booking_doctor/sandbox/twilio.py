@@ -72,6 +72,7 @@ class TwilioAccount:
         list_lag: How long a new message is missing from lists; fetching it works at once.
         logs_refusals: Whether a refused attempt is kept in the log, as Twilio does since 2024 ("Improvements on
             Programmable Messaging Error Visibility").
+        status: ``active``, ``suspended`` or ``closed``; only told, because what else changes with it is undocumented.
         trial: Whether texts get the prefix of trial accounts.
         balance: As on the wire, in US dollars.
         price_per_segment: In US dollars.
@@ -92,6 +93,7 @@ class TwilioAccount:
     opted_out: set[str] = field(default_factory=set)
     list_lag: timedelta = timedelta(0)
     logs_refusals: bool = True
+    status: str = "active"
     trial: bool = False
     balance: str = "20.00"
     price_per_segment: Decimal = Decimal("0.00790")

@@ -31,6 +31,8 @@ DEFAULT_PAGE, LARGEST_PAGE = 50, 1000
 MESSAGE_FILTERS: Final = ("To", "From", "DateSent", "DateSent<", "DateSent>")
 
 _PATH: Final = re.compile(rf"/{VERSION}/Accounts/([^/]*?)(?:/(.+))?\.json")
+_SERVICE: Final = re.compile(r"/v1/Services/([^/]+)(?:/(PhoneNumbers|ShortCodes|AlphaSenders))?")
+_POOLS: Final = {"PhoneNumbers": "phone_numbers", "ShortCodes": "short_codes", "AlphaSenders": "alpha_senders"}
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
 
@@ -138,9 +140,12 @@ class TwilioApi:
         owner, rest = path.groups(default="") if path else ("", "")
         if caller == "test":
             return self._rehearse(request, owner, rest)
-        if not owner or owner != self.account.account_sid:
+        if service := _SERVICE.fullmatch(request.path):
+            verbs: Mapping[str, Callable[[], Reply]] = {"GET": lambda: self._service(service[1], service[2] or "")}
+        elif owner and owner == self.account.account_sid:
+            verbs = self._verbs(request, caller, rest.split("/"))
+        else:
             raise Refused(20404, what=request.path)
-        verbs = self._verbs(request, caller, rest.split("/"))
         if request.method not in verbs:
             raise Refused(20004)
         return verbs[request.method]()
@@ -188,7 +193,7 @@ class TwilioApi:
                 "friendly_name": "Simulated account",
                 "owner_account_sid": account.account_sid,
                 "sid": account.account_sid,
-                "status": "active",
+                "status": account.status,
                 "subresource_uris": {
                     "balance": f"{uri}/Balance.json",
                     "incoming_phone_numbers": f"{uri}/IncomingPhoneNumbers.json",
@@ -213,6 +218,18 @@ class TwilioApi:
         start = listing.start([str(record["sid"]) for record in found])
         part = found[start : start + listing.size]
         return listing.document("incoming_phone_numbers", part, has_older=start + listing.size < len(found))
+
+    def _service(self, sid: str, pool: str) -> Reply:
+        """
+        A messaging service (Twilio: "Services resource"), or a whole pool of its senders on one page; only numbers are in any.
+        """
+        numbers = self.account.services.get(sid)
+        if numbers is None:
+            raise Refused(20404, what=sid)
+        if not pool:
+            return document({"sid": sid, "account_sid": self.account.account_sid, "friendly_name": "Simulated service"})
+        senders = [{"sid": self.account.number_sids[n], "phone_number": n} for n in numbers if pool == "PhoneNumbers"]
+        return document({_POOLS[pool]: senders, "meta": {"key": _POOLS[pool], "next_page_url": None}})
 
     def _messages(self, request: Request) -> Reply:
         listing = _Listing.of(request, MESSAGE_FILTERS)

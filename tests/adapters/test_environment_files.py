@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from booking_doctor.adapters.environment_files import read_preferences, read_variables
+from booking_doctor.adapters.environment_files import (
+    PROCESS,
+    read_preferences,
+    read_variables,
+    source_of,
+    variable_sources,
+)
 from booking_doctor.errors import UsageError
 
 
@@ -255,3 +261,62 @@ def test_preferences_in_a_directory(tmp_path: Path) -> None:
     """
     with pytest.raises(UsageError, match="cannot be read"):
         read_preferences(tmp_path, tmp_path)
+
+
+# what a file literally holds
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "literal"),
+    [
+        ("A=1\n", "1", "1"),
+        ("A=1 \n", "1", "1 "),
+        ("A= 1\n", "1", " 1"),
+        ("A = 1\n", "1", "1"),
+        ("A=1\r\n", "1", "1\r"),
+        ("A=\r\n", "", "\r"),
+        ("A=1 # why\r\n", "1", "1\r"),
+        ('A="1 "  # why\n', "1 ", "1 "),
+        ('export A="1"\r\n', "1", "1\r"),
+        ("A='1\\n'\n", "1\\n", "1\\n"),
+        ('A="1\\n"\n', "1\n", "1\n"),
+        ("\ufeffA=1\n", "1", "\ufeff1"),
+        ("A=1\u00a0\n", "1", "1\u00a0"),
+        ('A="1\n', None, '"1'),
+        ("A=1\nA=2 \n", "2", "2 "),
+        ("A=1", "1", "1"),
+    ],
+)
+def test_literals(text: str, value: str | None, literal: str) -> None:
+    """
+    The program's value is clean; beside it stands what the file has there, also where it could not be read.
+    """
+    source = source_of(".env", text)
+
+    assert source.values.get("A") == value
+    assert source.literal("A") == literal
+
+
+def test_a_name_without_a_value() -> None:
+    """
+    It is no variable.
+    """
+    source = source_of(".env", "A\n# B=1\n\n")
+
+    assert (source.values, source.written) == ({}, {})
+
+
+def test_sources_apart(tmp_path: Path) -> None:
+    """
+    Each source keeps its own, in order, the process last; and says no value by itself.
+    """
+    write(tmp_path / ".env", b"A=1 \r\n")
+    write(tmp_path / ".env.local", "A=2\n")
+    named = write(tmp_path / "named.env", "A=3\n")
+
+    sources = variable_sources(tmp_path, [named], {"A": "hunter2"})
+
+    assert [source.name for source in sources] == [".env", ".env.local", str(named), PROCESS]
+    assert [source.literal("A") for source in sources] == ["1 \r", "2", "3", "hunter2"]
+    assert [source.asked_for for source in sources] == [False, False, True, False]
+    assert "hunter2" not in repr(sources)

@@ -56,6 +56,10 @@ def main() -> None:
         for name, difference in _WORLDS.items() if options.worlds else ():
             size = max(options.sizes)
             _reconcile(cluster, f"{size:,}, {name}", Shape(messages=size, **difference), options.runs)
+        if options.examination:
+            _table("examination, messages and bookings", "seconds", "checks", "findings", "peak MB")
+            for size in options.sizes:
+                _examine(cluster, Shape(messages=size, bookings=size // 10), options.runs)
         if options.repairs:
             _table("backfill, rows of messages", "plan s", "rows/s", "verify s", "look s", "undo rows/s", "peak MB")
             for every, words in _REPAIRS:
@@ -68,6 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="how often each is measured")
     parser.add_argument("--worlds", action="store_true", help="the largest size in less friendly worlds, too")
     parser.add_argument("--repairs", action="store_true", help="backfill and undo at the largest size, too")
+    parser.add_argument("--examination", action="store_true", help="all checks without Twilio, too")
     return parser.parse_args()
 
 
@@ -104,6 +109,19 @@ def _reconcile(cluster: Cluster, name: str, shape: Shape, runs: int) -> None:
         f"{median(floors):.2f}",
         f"{seconds / median(floors):.2f}",
     )
+
+
+def _examine(cluster: Cluster, shape: Shape, runs: int) -> None:
+    with _inhabited(cluster, shape) as (world, variables):
+        times = [_measure("examine", variables, world) for _ in range(runs)]
+    middle = {figure: median(time[figure] for time in times) for figure in times[0]}
+    figures = (
+        f"{middle['seconds']:.2f}",
+        f"{middle['checks']:.0f}",
+        f"{middle['findings']:.0f}",
+        f"{middle['peak']:.0f}",
+    )
+    _row(f"{shape.messages:,} and {shape.bookings:,}", *figures)
 
 
 def _repair(cluster: Cluster, name: str, shape: Shape, runs: int) -> None:

@@ -32,6 +32,21 @@ def reconcile(variables: Variables, window: Window) -> dict[str, Any]:
     return {"seconds": seconds, "requests": requests, "summary": _without_zeros(report)}
 
 
+def examine(variables: Variables, window: Window) -> dict[str, Any]:
+    """
+    All checks, without Twilio, from opening the doctor to the report.
+    """
+    from booking_doctor.checks import select
+
+    database = {name: value for name, value in variables.items() if not name.startswith("TWILIO_")}
+    start = time.perf_counter()
+    report = _doctor(database, Silent()).examine("examine", select(), Request(window=window))
+    seconds = time.perf_counter() - start
+    unlooked = [skipped for skipped in report.skipped if skipped.kind in {"unreachable", "not-permitted"}]
+    assert not unlooked, unlooked
+    return {"seconds": seconds, "checks": report.coverage["checks_made"], "findings": len(report.findings)}
+
+
 def floor(variables: Variables, window: Window) -> dict[str, Any]:
     """
     The same pages read with the same client and decoder, and the same columns read with COPY; nothing is done with them.
@@ -140,7 +155,7 @@ def _peak_mb() -> float:
 
 if __name__ == "__main__":
     name, variables, since, until = json.loads(sys.argv[1])
-    measured = {"reconcile": reconcile, "floor": floor, "repair": repair}[name](
+    measured = {"reconcile": reconcile, "floor": floor, "repair": repair, "examine": examine}[name](
         variables, Window(datetime.fromisoformat(since), datetime.fromisoformat(until))
     )
     print(json.dumps({**measured, "peak": _peak_mb()}))  # noqa: T201  for the parent

@@ -44,6 +44,7 @@ class Shape:
         no_second_sid: Whether `twilio_message_sid` is null in every row.
         clock_off: How far the table's clock is ahead of Twilio's.
         crowded: Whether nine tenths of the rows were created in one minute.
+        bookings: Pending bookings, all with the SMS they defer; confirmed ones whose SMS is recorded.
     """
 
     messages: int
@@ -53,6 +54,7 @@ class Shape:
     no_second_sid: bool = False
     clock_off: timedelta = timedelta()
     crowded: bool = False
+    bookings: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,8 +203,34 @@ def _load(shape: Shape, window: Window, database_url: str) -> tuple[int, int]:
                 recorded += created_at in window
                 unknown += created_at in window and not known
                 copy.write(_row(shape, message, created_at))
+        with cursor.copy(_COPY_BOOKINGS) as copy:
+            for message in islice(_messages(shape, window), shape.bookings):
+                copy.write(_booking(shape, message))
         cursor.execute("VACUUM ANALYZE")
     return recorded, unknown
+
+
+_COPY_BOOKINGS: Final = """
+    COPY pending_bookings (token, customer_phone, status, customer_id, metadata, created_at, expires_at) FROM STDIN
+"""
+
+
+def _booking(shape: Shape, message: _Message) -> str:
+    """
+    The booking of a text, in COPY's text format: confirmed where the text is recorded, else waiting to be.
+    """
+    recorded = message.number % shape.missing_every != shape.missing_every // 2
+    initial_sms = {"message_sid": message.sid, "to_number": message.phone, "from_number": SENDER, "segments": 1}
+    values = (
+        f"tok_{message.number:016x}",
+        message.phone,
+        "confirmed" if recorded else "pending",
+        _uuid(message.number % _customers(shape)),
+        json.dumps({"initial_sms": initial_sms}),
+        message.sent_at.isoformat(),
+        (message.sent_at + timedelta(days=90)).isoformat(),
+    )
+    return "\t".join(values) + "\n"
 
 
 def _uuid(customer: int) -> str:

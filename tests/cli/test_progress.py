@@ -11,8 +11,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from booking_doctor.cli import progress as progress_module
 from booking_doctor.cli.app import Invocation
-from booking_doctor.cli.progress import progress_for
+from booking_doctor.cli.progress import counting, progress_for
 from booking_doctor.findings import Progress
 
 
@@ -106,3 +107,44 @@ def rendered(progress: Progress, console: Console) -> str:
     with console.capture() as capture:
         console.print(drawing())
     return capture.get()
+
+
+def test_counting_without_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    One line for each while that has gone by, none for the last, which the document tells.
+    """
+    moments = iter([0.0, 1.0, 5.0, 5.0, 6.0, 11.0, 11.0, 30.0])
+    monkeypatch.setattr(progress_module, "monotonic", lambda: next(moments))
+
+    with counting(Invocation(), "faults", 5) as done:
+        for _ in range(5):
+            done()
+
+    assert capsys.readouterr() == ("", "2 of 5 faults\n4 of 5 faults\n")
+
+
+def test_counting_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Nothing is said to somebody who wants quiet.
+    """
+    with counting(Invocation(quiet=True), "faults", 1, Console(file=StringIO(), force_terminal=True)) as done:
+        done()
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_counting_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A bar that is taken away at the end.
+    """
+    drawn = StringIO()
+    console = Console(file=drawn, force_terminal=True, width=60, _environ={})
+
+    with counting(Invocation(), "faults", 3, console) as done:
+        for _ in range(3):
+            done()
+
+    assert "faults" in drawn.getvalue()
+    assert "3 of 3" in drawn.getvalue()
+    assert drawn.getvalue().endswith("\x1b[2K")
+    assert capsys.readouterr() == ("", "")

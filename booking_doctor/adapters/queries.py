@@ -1,0 +1,89 @@
+"""
+Questions of the checks, put to the application's database under this installation's names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import TextClause, text
+
+from booking_doctor.adapters.fragments import quoted, verbatim
+from booking_doctor.adapters.postgres import Database
+from booking_doctor.errors import NotHere
+
+_NAME: Final = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
+
+# NOTE: here row level security is looked at and filters nothing that is read. To explain a write takes the lock of a
+# write, for a moment; where somebody stands in the way we do not queue, because others would queue behind us.
+_AS_ROLE: Final = text(
+    "SELECT set_config('role', :role, true), set_config('row_security', 'on', true),"
+    " set_config('lock_timeout', '100', true)"
+)
+
+
+class DatabaseQueries:
+    """
+    Implements `booking_doctor.evidence.Queries`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rows(self, question: str, **parameters: object) -> list[Mapping[str, Any]]:
+        """
+        The rows; times are aware, in UTC.
+        """
+        statement = self._statement(question)
+        with self._database.reading() as connection:
+            found = connection.execute(statement, parameters).mappings().all()
+        return [{key: _utc(value) for key, value in row.items()} for row in found]
+
+    def has(self, table: str, column: str | None = None) -> bool:
+        """
+        Whether it is there.
+        """
+        return self._database.has(table, column) if column else bool(self._database.columns(table))
+
+    def name(self, table: str, column: str | None = None) -> str:
+        """
+        What it is called here.
+        """
+        here = self._database.tables[table]
+        return here.c[column].name if column else here.name
+
+    def relation(self, table: str) -> str:
+        """
+        The table as SQL.
+        """
+        return self._database.quoted(self._database.tables[table])
+
+    def explained(self, statement: str, role: str) -> list[str]:
+        """
+        The lines of EXPLAIN.
+        """
+        explain = self._statement(f"EXPLAIN (COSTS OFF) {statement}")
+        with self._database.reading() as connection:
+            connection.execute(_AS_ROLE, {"role": role})
+            return [str(line) for line in connection.execute(explain).scalars()]
+
+    def _statement(self, question: str) -> TextClause:
+        return text(_NAME.sub(lambda name: self._named(name[1], name[2]), question))
+
+    def _named(self, table: str, column: str | None) -> str:
+        here = self._database.tables[table]
+        if not self.has(table, column):
+            what = f"no column {here.c[column].name} in the table {here.name}" if column else f"no table {here.name}"
+            message, hint = f"there is {what}", "map the name in booking-doctor.toml if it is called otherwise"
+            raise NotHere(message, table=table, hint=hint)
+        return quoted(here.c[column].name) if column else verbatim(self._database.quoted(here))
+
+
+def _utc(value: object) -> object:
+    if not isinstance(value, datetime):
+        return value
+    # NOTE: a column without zone comes back naive; the transaction's zone is UTC, so that is what it means.
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

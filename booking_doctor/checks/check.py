@@ -1,0 +1,186 @@
+"""
+What a check is: a function named for its fault, whose docstring is the fault's page.
+
+A check yields facts. It never decides how they look, whether they are fatal, or how to repair them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol, TypeAlias
+
+from booking_doctor.evidence import Account, Queries, VariableSource
+from booking_doctor.findings import Disclosure, Finding, JSONValue, Severity, Window
+from booking_doctor.reconcile import Comparison
+
+HEADINGS: Final = ("## Why it matters", "## How to repair", "## When this is fine")
+"""What every page has, in this order, after its opening."""
+
+
+class Evidence(Protocol):
+    """
+    What a check may look at. Each source is opened when it is first asked for, and says so itself when it cannot be.
+    """
+
+    @property
+    def now(self) -> datetime:
+        """
+        When the examination was called.
+        """
+
+    @property
+    def window(self) -> Window:
+        """
+        The span of time looked at.
+        """
+
+    @property
+    def disclosure(self) -> Disclosure:
+        """
+        How much personal data a finding may show.
+        """
+
+    @property
+    def region(self) -> str:
+        """
+        Country of phone numbers in national format.
+        """
+
+    @property
+    def application_role(self) -> str | None:
+        """
+        The database role that the settings name as the application's.
+        """
+
+    @property
+    def variables(self) -> tuple[VariableSource, ...]:
+        """
+        Where the environment's variables come from; later sources win.
+        """
+
+    @property
+    def expected(self) -> VariableSource | None:
+        """
+        What the variables should be elsewhere, such as on the hosting platform; None where nobody said.
+        """
+
+    @property
+    def database(self) -> Queries:
+        """
+        The application's database.
+
+        Raises:
+            SettingsError: None is set.
+        """
+
+    @property
+    def account(self) -> Account:
+        """
+        The Twilio account, for live questions.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+        """
+
+    @property
+    def comparison(self) -> Comparison:
+        """
+        The Twilio log against the database.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+            SourceError: Either could not be read.
+        """
+
+    def command(self, words: str) -> str:
+        """
+        A command line that looks at the same, to be copied.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """
+    One fault as a check sees it; the check gives it name and severity.
+
+    Attributes:
+        severity: Where it differs from the check's own.
+    """
+
+    subject: str
+    summary: str
+    remedy: str
+    evidence: dict[str, JSONValue]
+    severity: Severity | None = None
+
+
+Look: TypeAlias = "Callable[[Evidence], Iterable[Fault]]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """
+    One entry of the catalogue.
+
+    Attributes:
+        name: The finding's name, in kebab-case; its first word is the family.
+        after: Checks whose fault, or whose not having been made, makes this one pointless.
+        limit_s: How long it may take, in seconds.
+        page: What ``explain`` shows, in Markdown.
+    """
+
+    name: str
+    severity: Severity
+    after: tuple[str, ...]
+    limit_s: float
+    page: str
+    look: Look
+
+    @property
+    def family(self) -> str:
+        """
+        The first word of its name.
+        """
+        return self.name.partition("-")[0]
+
+    @property
+    def title(self) -> str:
+        """
+        The page's first line.
+        """
+        return self.page.partition("\n")[0]
+
+    def finding(self, fault: Fault) -> Finding:
+        """
+        The fault under this check's name.
+        """
+        return Finding(
+            name=self.name,
+            severity=fault.severity or self.severity,
+            subject=fault.subject,
+            summary=fault.summary,
+            remedy=fault.remedy,
+            evidence=fault.evidence,
+        )
+
+
+def check(severity: Severity, *, after: tuple[str, ...] = (), limit_s: float = 10) -> Callable[[Look], Check]:
+    """
+    Make a check of a function: its name with dashes is the finding's, its docstring the page.
+
+    Raises:
+        TypeError: The docstring lacks one of `HEADINGS`.
+    """
+
+    def build(look: Look) -> Check:
+        name, page = look.__name__.replace("_", "-"), inspect.cleandoc(look.__doc__ or "")
+        places = [page.find(f"\n{heading}\n") for heading in HEADINGS]
+        if -1 in places or places != sorted(places):
+            message = f"the page of {name} needs {', '.join(HEADINGS)}, in this order"
+            raise TypeError(message)
+        return Check(name=name, severity=severity, after=after, limit_s=limit_s, page=page, look=look)
+
+    return build

@@ -1,0 +1,127 @@
+"""
+The pages of the catalogue: one whole, or a list of them by family.
+
+A page is Markdown. On a terminal it is drawn, elsewhere it stays what it is; for programs it is a member of a document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from io import StringIO
+from itertools import groupby
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import CodeBlock, Heading, Markdown
+from rich.text import Text
+from rich.theme import Theme
+
+from booking_doctor import __version__
+from booking_doctor.checks.check import Check
+from booking_doctor.report import Canvas
+from booking_doctor.report.documents import signed_json
+from booking_doctor.report.terminal import NARROWEST, WIDEST
+
+_GLUE: Final = "\ue000"
+"""
+A blank that no line breaks at.
+"""
+
+_CODE: Final = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+_THEME: Final = Theme(
+    {
+        **{f"markdown.h{level}": "bold" for level in range(1, 7)},
+        "markdown.code": "cyan",
+        "markdown.code_block": "cyan",
+        "markdown.item.bullet": "none",
+        "markdown.item.number": "none",
+    }
+)
+
+
+def pages_json(pages: Sequence[Check]) -> str:
+    """
+    The pages as one JSON object.
+    """
+    members = [
+        {"name": page.name, "family": page.family, "severity": page.severity, "title": page.title, "page": page.page}
+        for page in pages
+    ]
+    return signed_json({"command": "explain", "pages": members}, __version__)
+
+
+def page_markdown(page: Check) -> str:
+    """
+    One page, under its name.
+    """
+    return f"# {page.name}\n\nSeverity: {page.severity}.\n\n{page.page}\n"
+
+
+def list_markdown(pages: Sequence[Check]) -> str:
+    """
+    The names and titles, by family.
+    """
+    parts = ["# What booking-doctor can find"]
+    for family, group in groupby(sorted(pages, key=_family), _family):
+        lines = [f"- `{page.name}` ({page.severity}): {page.title}" for page in group]
+        parts += [f"## {family}", "\n".join(lines)]
+    return "\n\n".join([*parts, "`booking-doctor explain NAME` shows the page of one."]) + "\n"
+
+
+def _family(page: Check) -> str:
+    return page.family
+
+
+def drawn(markdown: str, canvas: Canvas) -> str:
+    """
+    Markdown as a person reads it on a terminal. What stands in backquotes is not broken where it fits on a line.
+    """
+    width = max(NARROWEST, min(canvas.width, WIDEST))
+    console = Console(
+        file=StringIO(),
+        width=width,
+        color_system="standard" if canvas.color else None,
+        force_terminal=canvas.color,
+        force_jupyter=False,
+        legacy_windows=False,
+        no_color=False,
+        theme=_THEME,
+        _environ={},
+    )
+    with console.capture() as drawing:
+        console.print(_Page(_CODE.sub(lambda code: _kept(code[1], width), markdown), hyperlinks=False), crop=False)
+    lines = [line.rstrip() for line in drawing.get().replace(_GLUE, " ").splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _kept(code: str, width: int) -> str:
+    """
+    The same code as text that shows its backquotes, which without colour are all that tells it from prose.
+    """
+    words = " ".join(code.split())
+    fits = len(words) <= width - len("  - ``, ")
+    return f"`` `{words.replace(' ', _GLUE) if fits else words}` ``"
+
+
+class _Heading(Heading):
+    """
+    At the left whatever its level.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text.assemble(self.text, "")
+
+
+class _Code(CodeBlock):
+    """
+    Something to copy: as it is, however long, without a background.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.text.plain.rstrip().splitlines():
+            yield Text(f"  {line}", style="markdown.code_block", no_wrap=True, overflow="ignore")
+
+
+class _Page(Markdown):
+    elements = {**Markdown.elements, "heading_open": _Heading, "fence": _Code, "code_block": _Code}  # noqa: RUF012

@@ -1,0 +1,202 @@
+"""
+Walks planted faults: each in a world of its own, seen by its check and by no other, gone after its remedy.
+
+The tests walk them on their server, `selftest` on one that it brings along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import count
+from typing import Final
+
+from sqlalchemy import create_engine, text
+
+from booking_doctor.checks import select
+from booking_doctor.doctor import Doctor, Request
+from booking_doctor.findings import Report, Window
+from booking_doctor.sandbox.database import Cluster, embedded_postgres
+from booking_doctor.sandbox.incidents import World, world
+from booking_doctor.sandbox.planted.incident import Incident
+
+_TEMPLATE: Final = "rehearsal"
+
+
+class Beat(StrEnum):
+    """
+    What has to hold of a planted fault.
+    """
+
+    PLANTED = "planted"
+    SEEN = "seen by its check"
+    ALONE = "seen by no other"
+    LOOK_ALIKE = "look-alike left alone"
+    REMEDY = "remedy applied"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """
+    One fault as it was walked.
+
+    Attributes:
+        held: Whether each beat held, as far as they were come to.
+        complaints: What was seen instead, a sentence each.
+        broken_off: Why not all beats were come to; None where they were.
+    """
+
+    incident: Incident
+    held: dict[Beat, bool] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    broken_off: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """
+        Whether everything held.
+        """
+        return self.broken_off is None and all(self.held.get(beat) for beat in Beat)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """
+    What the whole examination sees just now.
+    """
+
+    fingerprints: frozenset[str]
+    blind: frozenset[str]
+
+    @classmethod
+    def of(cls, report: Report) -> _Sight:
+        blind = (skipped.check for skipped in report.skipped if skipped.kind in {"unreachable", "not-permitted"})
+        return cls(frozenset(finding.fingerprint for finding in report.findings), frozenset(blind))
+
+    def complaints(self, expected: Iterable[str]) -> list[str]:
+        """
+        How this differs from having looked everywhere and seen what was expected.
+        """
+        wanted = frozenset(expected)
+        return [
+            *(f"{fingerprint} was not seen" for fingerprint in sorted(wanted - self.fingerprints)),
+            *(f"{fingerprint} was seen" for fingerprint in sorted(self.fingerprints - wanted)),
+            *(f"{check} could not look" for check in sorted(self.blind)),
+        ]
+
+
+def walk(incident: Incident, scene: World, open_doctor: Callable[[], Doctor]) -> Iterator[tuple[Beat, list[str]]]:
+    """
+    Live through the fault: each beat as it is done, with what speaks against it.
+
+    Args:
+        scene: Nothing of the fault has happened there yet.
+        open_doctor: Makes a doctor for the scene as it is.
+    """
+    look = _looking(scene, open_doctor)
+    incident.before(scene)
+    usual = look().fingerprints
+    incident.look_alike(scene)
+    yield Beat.LOOK_ALIKE, look().complaints(usual)
+
+    planted = {f"{incident.finding}:{subject}" for subject in incident.plant(scene)}
+    yield Beat.PLANTED, [] if planted else ["nothing was planted"]
+
+    seen = look()
+    yield Beat.SEEN, [f"{fingerprint} was not seen" for fingerprint in sorted(planted - seen.fingerprints)]
+    others = _without(seen, planted, incident.also)
+    yield Beat.ALONE, others.complaints(others.fingerprints & usual)
+
+    incident.remedy(scene)
+    yield Beat.REMEDY, []
+    yield Beat.GONE, look().complaints(usual)
+
+
+def _without(seen: _Sight, planted: Iterable[str], also: frozenset[str]) -> _Sight:
+    """
+    What was seen beside the fault and what always comes with it; a check that the fault itself blinds is named there too.
+    """
+    fingerprints = {name for name in seen.fingerprints.difference(planted) if name.partition(":")[0] not in also}
+    return _Sight(frozenset(fingerprints), seen.blind - also)
+
+
+def _looking(scene: World, open_doctor: Callable[[], Doctor]) -> Callable[[], _Sight]:
+    request = Request(window=Window(scene.now - timedelta(days=7), scene.now))
+
+    def look() -> _Sight:
+        with closing(open_doctor()) as doctor:
+            return _Sight.of(doctor.examine("selftest", select(), request))
+
+    return look
+
+
+def proofs(incidents: Iterable[Incident], open_doctor: Callable[[World], Doctor]) -> Iterator[Proof]:
+    """
+    Walk the faults one after the other, on an embedded server.
+
+    Raises:
+        SandboxError: The server is not installed, or did not start.
+    """
+    with embedded_postgres() as cluster:
+        with world(datetime.now(UTC), database_url=_database(cluster, _TEMPLATE, "template1")):
+            pass  # NOTE: it leaves the tables behind, and every fault gets a copy of them.
+        for incident, number in zip(incidents, count(1), strict=False):
+            with _copy(cluster, f"fault_{number}") as scene:
+                yield _proof(incident, scene, open_doctor)
+
+
+def _proof(incident: Incident, scene: World, open_doctor: Callable[[World], Doctor]) -> Proof:
+    proof = Proof(incident=incident)
+    try:
+        for beat, complaints in walk(incident, scene, lambda: open_doctor(scene)):
+            proof.held[beat] = not complaints
+            proof.complaints.extend(complaints)
+    except Exception as error:  # noqa: BLE001  one fault that cannot be walked is no reason to leave the others
+        return Proof(incident=incident, held=proof.held, complaints=proof.complaints, broken_off=_reason(error))
+    return proof
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+@contextmanager
+def _copy(cluster: Cluster, name: str) -> Iterator[World]:
+    """
+    A world in a database of its own, which goes with the roles that were made for it: those are the whole server's.
+    """
+    roles = _roles(cluster)
+    try:
+        with world(datetime.now(UTC).replace(microsecond=0), database_url=_database(cluster, name, _TEMPLATE)) as scene:
+            yield scene
+    finally:
+        _run(cluster, f'DROP DATABASE "{name}" WITH (FORCE)')
+        for role in sorted(_roles(cluster) - roles):
+            _run(cluster, f'DROP ROLE "{role}"')
+
+
+def _database(cluster: Cluster, name: str, template: str) -> str:
+    _run(cluster, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return cluster.url(name)
+
+
+def _roles(cluster: Cluster) -> frozenset[str]:
+    return frozenset(_run(cluster, "SELECT rolname FROM pg_roles"))
+
+
+def _run(cluster: Cluster, statement: str) -> list[str]:
+    """
+    Run SQL on the server, outside a transaction; what it gives is the first column.
+    """
+    url = cluster.url().replace("postgresql://", "postgresql+psycopg://", 1)
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            result = connection.execute(text(statement))
+            return [str(value) for value in result.scalars()] if result.returns_rows else []
+    finally:
+        engine.dispose()

@@ -1,0 +1,147 @@
+"""
+What somebody decided to live with: for a time, counted, and never forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from booking_doctor.checks import CATALOGUE, select
+from booking_doctor.doctor import Doctor, Request
+from booking_doctor.errors import ExitCode
+from booking_doctor.findings import Report, Window
+from booking_doctor.sandbox.incidents import World
+from booking_doctor.settings import Ignored, Preferences
+
+
+@pytest.fixture(name="failed")
+def _failed(scene: World) -> str:
+    """
+    The fingerprint of a fault that is there.
+    """
+    return f"job-failed:job/{scene.job(status='failed', run_at=scene.now - timedelta(hours=1), attempts=5)}"
+
+
+@pytest.fixture(name="examined")
+def _examined(scene: World, open_doctor: Callable[..., Doctor]) -> Callable[..., Report]:
+    """
+    The report on the queue, ignoring these for so many days from today.
+    """
+
+    def examine(*chosen: str, **days: int) -> Report:
+        entries = (
+            Ignored(fingerprint=fingerprint, reason="a test", until=scene.now.date() + timedelta(days=ahead))
+            for fingerprint, ahead in days.items()
+        )
+        doctor = open_doctor(Preferences(ignored=tuple(entries)))
+        request = Request(window=Window(scene.now - timedelta(days=7), scene.now))
+        return doctor.examine("check-job", select(chosen or ["job"]), request)
+
+    return examine
+
+
+def test_not_ignored(failed: str, examined: Callable[..., Report]) -> None:
+    """
+    Without an entry it counts, and the report says that none is ignored.
+    """
+    report = examined()
+
+    assert [finding.fingerprint for finding in report.findings] == [failed]
+    assert report.exit_code is ExitCode.FINDINGS
+    assert report.coverage == {"checks_made": 2, "suppressed": 0}
+
+
+def test_ignored(failed: str, examined: Callable[..., Report]) -> None:
+    """
+    Until its day it does not count, and the report says how many do not.
+    """
+    report = examined(**{failed: 1})
+
+    assert (report.findings, report.exit_code) == ([], ExitCode.OK)
+    assert report.summary == {"error": 0, "warning": 0, "info": 0}
+    assert report.exit_reason == "no findings, 1 ignored for now"
+    assert report.coverage == {"checks_made": 2, "suppressed": 1}
+
+
+@pytest.mark.parametrize("days", [0, -1, -400])
+def test_past_its_day(failed: str, examined: Callable[..., Report], days: int) -> None:
+    """
+    From its day on it counts again, and the report says that it was ignored before.
+    """
+    report = examined(**{failed: days})
+
+    assert [finding.fingerprint for finding in report.findings] == [failed]
+    assert report.exit_code is ExitCode.FINDINGS
+    assert report.exit_reason == "1 error, 1 no longer ignored"
+    assert report.coverage == {"checks_made": 2, "suppressed": 0, "counting_again": [failed]}
+
+
+def test_only_the_one(scene: World, failed: str, examined: Callable[..., Report]) -> None:
+    """
+    Another fault of the same name counts.
+    """
+    other = scene.job(status="failed", run_at=scene.now - timedelta(hours=2), attempts=5)
+
+    report = examined(**{failed: 1})
+
+    assert [finding.subject for finding in report.findings] == [f"job/{other}"]
+    assert report.exit_reason == "1 error, 1 ignored for now"
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_an_entry_that_matches_nothing(failed: str, examined: Callable[..., Report], days: int) -> None:
+    """
+    It is named, past its day too: the fault is gone, or the entry never was right.
+    """
+    gone, misspelt = "job-failed:job/gone", "job-faild:job/1"
+
+    report = examined(**{failed: 1, gone: days, misspelt: days})
+
+    assert report.coverage["ignored_without_match"] == [gone, misspelt]
+    assert report.coverage["suppressed"] == 1
+
+
+def test_an_entry_that_was_not_looked_for(scene: World, examined: Callable[..., Report]) -> None:
+    """
+    Nothing is said of one whose check was not chosen, or could not look: it may match there.
+    """
+    elsewhere = next(name for name in CATALOGUE if not name.startswith("job-"))
+    scene.execute("DROP TABLE jobs")
+
+    report = examined(**{f"{elsewhere}:somewhere/1": 1, "job-failed:job/1": 1})
+
+    assert report.coverage == {"checks_made": 0, "suppressed": 0}
+    assert {skipped.kind for skipped in report.skipped} == {"not-applicable"}
+
+
+def test_reconcile_obeys(scene: World, open_doctor: Callable[..., Doctor]) -> None:
+    """
+    What the two sides disagree about can be ignored too; then they are not said to agree.
+    """
+    texts = [scene.text(f"+1555010100{n}", scene.now - timedelta(hours=1 + n)) for n in range(2)]
+    first, second = (f"message-orphaned:message/{text.sid}" for text in texts)
+    request = Request(window=Window(scene.now - timedelta(days=7), scene.now))
+
+    def reconciled(**days: int) -> Report:
+        entries = (
+            Ignored(fingerprint=fingerprint, reason="a test", until=scene.now.date() + timedelta(days=ahead))
+            for fingerprint, ahead in days.items()
+        )
+        return open_doctor(Preferences(ignored=tuple(entries))).reconcile(request)
+
+    assert {finding.fingerprint for finding in reconciled().findings} == {first, second}
+    assert reconciled().coverage["suppressed"] == 0
+
+    one = reconciled(**{first: 1, second: -1})
+    assert [finding.fingerprint for finding in one.findings] == [second]
+    assert one.exit_reason == "1 warning, 1 ignored for now, 1 no longer ignored"
+    assert (one.coverage["suppressed"], one.coverage["counting_again"]) == (1, [second])
+    assert one.summary["orphaned"] == 2
+
+    both = reconciled(**{first: 1, second: 1, "message-orphaned:message/gone": 1})
+    assert (both.findings, both.exit_code) == ([], ExitCode.OK)
+    assert both.exit_reason == "no findings, 2 ignored for now"
+    assert both.coverage["ignored_without_match"] == ["message-orphaned:message/gone"]
