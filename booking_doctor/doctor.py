@@ -22,6 +22,7 @@ from booking_doctor.checks.environment import LIVE, LIVE_DATABASE, database_fact
 from booking_doctor.checks.messages import COMPARED, compared
 from booking_doctor.core.agreement import Row
 from booking_doctor.core.model import TwilioMessage, iso
+from booking_doctor.discrepancies import Candidates, Comparison, Contact, Kind, Terms, bookings_by_sid, find_candidates
 from booking_doctor.errors import ExitCode, PlanRefused, SettingsError, SourceError
 from booking_doctor.evidence import VariableSource
 from booking_doctor.examination import Chart, Examination, examine
@@ -39,16 +40,7 @@ from booking_doctor.findings import (
     Skipped,
     Window,
 )
-from booking_doctor.reconcile import (
-    Candidates,
-    Comparison,
-    Contact,
-    Kind,
-    Terms,
-    bookings_by_sid,
-    find_candidates,
-    reconcile,
-)
+from booking_doctor.reconcile import reconcile
 from booking_doctor.repair.executor import (
     Entry,
     Receipt,

@@ -13,9 +13,9 @@ from functools import cached_property
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.checks.check import Check, Evidence
 from booking_doctor.checks.runner import NotMade, findings_of, run, skipped_of
+from booking_doctor.discrepancies import Comparison
 from booking_doctor.evidence import Account, Queries, VariableSource
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Skipped, Window
-from booking_doctor.reconcile import Comparison
 from booking_doctor.settings import Ignored
 
 

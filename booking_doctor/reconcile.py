@@ -18,10 +18,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from email.utils import format_datetime
-from enum import StrEnum
 from functools import lru_cache
 from math import ceil
-from typing import Final, TypeVar
+from typing import Final
 
 from booking_doctor.core.agreement import (
     FIELD,
@@ -34,10 +33,21 @@ from booking_doctor.core.agreement import (
     row_of,
     told_once,
 )
-from booking_doctor.core.model import TwilioMessage, UnreadableMessage, e164
+from booking_doctor.core.model import TwilioMessage, UnreadableMessage
+from booking_doctor.discrepancies import (
+    Candidates,
+    Comparison,
+    Contact,
+    Discrepancy,
+    Kind,
+    Terms,
+    bookings_by_sid,
+    find_candidates,
+    grouped,
+)
 from booking_doctor.errors import TwilioError
-from booking_doctor.evidence import Booking, Customer, Log, Overview, Page, Records, Unread
-from booking_doctor.findings import JSONValue, Severity, SkipKind, Skipped, Window
+from booking_doctor.evidence import Log, Overview, Page, Records, Unread
+from booking_doctor.findings import SkipKind, Skipped
 
 IN_FLIGHT: Final = timedelta(minutes=5)
 """Younger than this and not recorded: the application may be about to."""
@@ -45,197 +55,10 @@ IN_FLIGHT: Final = timedelta(minutes=5)
 LIST_LAG: Final = timedelta(minutes=15)
 """The list endpoint can lack a message for so long, so nothing younger is called unknown to Twilio."""
 
-BOOKED_BEFORE: Final = timedelta(minutes=10)
-BOOKED_AFTER: Final = timedelta(minutes=2)
-"""A text belongs to a booking made so long before, or so shortly after, it was sent."""
-
 _SPAN_MESSAGES: Final = 4000
 _KEPT_LEFTOVERS: Final = 50_000
 _LOOKUP: Final = 1000
 _NAMED: Final = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """
-    What is compared, and when.
-
-    Attributes:
-        senders: Numbers and messaging services whose messages are the application's; None for the whole account.
-        region: Country of phone numbers in national format.
-        retention: How long Twilio shows a message.
-        confirm_limit: How many rows that the log did not show are asked for by SID.
-    """
-
-    window: Window
-    now: datetime
-    senders: frozenset[str] | None
-    region: str = "US"
-    retention: timedelta = timedelta(days=400)
-    confirm_limit: int = 1000
-
-
-# --- what comes out --------------------------------------------------------------------------------------------------
-
-
-class Kind(StrEnum):
-    """
-    The buckets. Every Twilio message of the window is in exactly one: matched or one of the first five.
-    """
-
-    MISMATCHED = "mismatched"
-    DEFERRED = "deferred"
-    IN_FLIGHT = "in_flight"
-    REJECTED = "rejected"
-    UNRECORDED = "unrecorded"
-    UNKNOWN = "unknown_to_twilio"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
-    """
-    To whom an unrecorded message might belong; deciding is the plan's business.
-
-    Attributes:
-        named: Bookings whose metadata names the SID.
-        bookings: Bookings to the customer's number around the time it was sent.
-        customers: Customers with that number.
-    """
-
-    named: tuple[Booking, ...] = ()
-    bookings: tuple[Booking, ...] = ()
-    customers: tuple[Customer, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.named or self.bookings or self.customers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discrepancy:
-    """
-    One SID on which the two sides do not simply agree.
-
-    Attributes:
-        message: Twilio's side; None for what is unknown to Twilio.
-        row: The database's side, where there is one.
-        candidates: Of an unrecorded message, whose it might be; none at all makes it orphaned.
-    """
-
-    kind: Kind
-    sid: str
-    message: TwilioMessage | None = None
-    row: Row | None = None
-    differences: tuple[Difference, ...] = ()
-    candidates: Candidates = Candidates()
-
-    @property
-    def orphaned(self) -> bool:
-        """
-        Unrecorded, and nobody is known whose it could be.
-        """
-        return self.kind is Kind.UNRECORDED and not self.candidates
-
-    @property
-    def severity(self) -> Severity:
-        """
-        An error where the record contradicts Twilio, a warning where it is merely behind.
-        """
-        return Severity.ERROR if any(difference.contradicts for difference in self.differences) else Severity.WARNING
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """
-    The answer.
-
-    Attributes:
-        counts: By the names of the contract; empty when nothing was read.
-        discrepancies: Everything not matched, by SID.
-        unread: Why the answer is incomplete, if it is.
-        log_complete: Whether every day of the window was read to its end.
-    """
-
-    terms: Terms
-    counts: Mapping[str, int]
-    discrepancies: Sequence[Discrepancy]
-    overview: Overview | None
-    coverage: Mapping[str, JSONValue]
-    unread: Sequence[Skipped]
-    log_complete: bool
-
-    def of(self, kind: Kind) -> list[Discrepancy]:
-        """
-        The discrepancies of one kind.
-        """
-        return [discrepancy for discrepancy in self.discrepancies if discrepancy.kind is kind]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
-    """
-    What decides whose a message is.
-
-    Attributes:
-        number: The customer's end of it.
-    """
-
-    number: str | None
-    at: datetime
-    inbound: bool
-
-    @classmethod
-    def of(cls, message: TwilioMessage) -> Contact:
-        """
-        Of a message that Twilio has.
-        """
-        return cls(number=message.customer_number, at=message.happened_at, inbound=message.inbound)
-
-
-def bookings_by_sid(records: Records, sids: Collection[str], now: datetime) -> dict[str, tuple[Booking, ...]]:
-    """
-    The bookings whose metadata names each of *sids*.
-
-    Raises:
-        DatabaseError: The records could not be read.
-    """
-    found = _grouped((booking.names_sid, booking) for booking in (records.bookings_naming(sids, now) if sids else ()))
-    return {sid: tuple(bookings) for sid, bookings in found.items()}
-
-
-def find_candidates(
-    records: Records,
-    contacts: Mapping[str, Contact],
-    named: Mapping[str, tuple[Booking, ...]],
-    terms: Terms,
-) -> dict[str, Candidates]:
-    """
-    To whom each message might belong.
-
-    Args:
-        contacts: By SID.
-        named: Bookings whose metadata names a SID, by SID.
-
-    Raises:
-        DatabaseError: The records could not be read.
-    """
-    if not contacts:
-        return {}
-    numbers = {number for contact in contacts.values() if (number := e164(contact.number, terms.region))}
-    times = [contact.at for contact in contacts.values()]
-    nearby = records.bookings_between(min(times) - BOOKED_BEFORE, max(times) + BOOKED_AFTER, numbers, terms.now)
-    bookings = _grouped((e164(booking.phone, terms.region), booking) for booking in nearby)
-    customers = _grouped((e164(customer.phone, terms.region), customer) for customer in records.customers_with(numbers))
-    found = {}
-    for sid, contact in contacts.items():
-        number = e164(contact.number, terms.region)
-        near = [
-            booking
-            for booking in ([] if contact.inbound or number is None else bookings.get(number, []))
-            if booking.created_at and contact.at - BOOKED_BEFORE <= booking.created_at <= contact.at + BOOKED_AFTER
-        ]
-        owners = [] if number is None else customers.get(number, [])
-        found[sid] = Candidates(named=named.get(sid, ()), bookings=tuple(near), customers=tuple(owners))
-    return found
 
 
 def reconcile(log: Log, records: Records, terms: Terms) -> Comparison:
@@ -552,7 +375,7 @@ class _Comparer:
         """
         waiting, self.messages = self.messages, {}
         for sids in _chunks(list(waiting), _LOOKUP):
-            found = _grouped((row.message_sid, row) for row in self.records.rows(sids))
+            found = grouped((row.message_sid, row) for row in self.records.rows(sids))
             for sid in sids:
                 if sid in found:
                     self._settle(waiting[sid], found[sid])
@@ -638,7 +461,7 @@ class _Comparer:
         """
         if not self.missing:
             return
-        found = _grouped((row.twilio_message_sid, row) for row in self.records.rows_by_second_sid(self.missing.keys()))
+        found = grouped((row.twilio_message_sid, row) for row in self.records.rows_by_second_sid(self.missing.keys()))
         for sid, rows in found.items():
             if sid in self.missing:
                 self._settle(self.missing.pop(sid), rows)
@@ -710,11 +533,11 @@ class _Comparer:
         Their rows as they are now, a thousand SIDs at a time; what has gone since does not come.
         """
         for chunk in _chunks(sids, _LOOKUP):
-            found = _grouped((row.message_sid, row) for row in self.records.rows(chunk))
+            found = grouped((row.message_sid, row) for row in self.records.rows(chunk))
             absent -= found.keys()
             yield found
         if absent:
-            yield _grouped((row.twilio_message_sid, row) for row in self.records.rows_by_second_sid(absent))
+            yield grouped((row.twilio_message_sid, row) for row in self.records.rows_by_second_sid(absent))
 
     def _askable(self, rows: Sequence[Row]) -> bool:
         """
@@ -777,14 +600,3 @@ def _sid(key: bytes) -> str:
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-_Held = TypeVar("_Held")
-
-
-def _grouped(pairs: Iterable[tuple[str | None, _Held]]) -> dict[str, list[_Held]]:
-    groups: dict[str, list[_Held]] = {}
-    for key, held in pairs:
-        if key is not None:
-            groups.setdefault(key, []).append(held)
-    return groups

@@ -710,6 +710,17 @@ def test_optional_columns_may_be_missing(clinic: Clinic, story: Story, missing: 
 CHANGES: Final = {
     "json": ["ALTER TABLE pending_bookings ALTER metadata DROP DEFAULT, ALTER metadata TYPE json"],
     "json as text": ["ALTER TABLE pending_bookings ALTER metadata DROP DEFAULT, ALTER metadata TYPE text"],
+    "garbage among json as text": [
+        "ALTER TABLE pending_bookings ALTER metadata DROP DEFAULT, ALTER metadata TYPE text",
+        "INSERT INTO pending_bookings (token, customer_phone, metadata) VALUES ('x', '+15550109999', '[object Object]')",
+    ],
+    "json that jsonb does not take": [
+        "ALTER TABLE pending_bookings ALTER metadata DROP DEFAULT, ALTER metadata TYPE json",
+        """
+        INSERT INTO pending_bookings (token, customer_phone, metadata)
+        VALUES ('x', '+15550109999', '{{"note": "\\u0000", "initial_sms": {{}}}}')
+        """,
+    ],
     "metadata may be null": ["ALTER TABLE pending_bookings ALTER metadata DROP NOT NULL"],
     "bookings without customer": ["ALTER TABLE pending_bookings DROP COLUMN customer_id"],
     "bookings that never expire": ["ALTER TABLE pending_bookings DROP COLUMN expires_at"],

@@ -17,10 +17,10 @@ from booking_doctor import settings
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.cli.app import COMMANDS, app
+from booking_doctor.discrepancies import Kind
 from booking_doctor.doctor import Doctor, Request
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import Severity, Window
-from booking_doctor.reconcile import Kind
 from booking_doctor.sandbox.incidents import World, december_incident
 
 ROOT = Path(__file__).parent.parent

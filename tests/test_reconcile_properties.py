@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 
 from booking_doctor.core.agreement import Row, differences, direction_of, told_once
 from booking_doctor.core.model import TwilioMessage, e164
+from booking_doctor.discrepancies import Comparison, Discrepancy, Kind, Terms
 from booking_doctor.evidence import Booking, Customer
 from booking_doctor.findings import Window
-from booking_doctor.reconcile import Comparison, Discrepancy, Kind, Terms, reconcile
+from booking_doctor.reconcile import reconcile
 from tests.memory import GONE, MemoryLog, MemoryRecords, days_of, rfc2822, sid
 
 module: Final = import_module("booking_doctor.reconcile")

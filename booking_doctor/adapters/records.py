@@ -37,6 +37,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.core.agreement import BOTH, FIELD, LINE, Row
+from booking_doctor.core.model import SID_SHAPE
 from booking_doctor.evidence import Booking, Customer, Overview
 from booking_doctor.findings import Window
 
@@ -59,7 +60,7 @@ _NEEDED: Final = {
 
 class DatabaseRecords:
     """
-    Implements `booking_doctor.reconcile.Records`. Optional columns that are not there read as null.
+    Implements `booking_doctor.evidence.Records`. Optional columns that are not there read as null.
 
     Raises:
         SchemaMismatch: A table or column that is needed is missing.
@@ -310,8 +311,14 @@ class DatabaseRecords:
             return [Customer(id=id_, phone=phone) for id_, phone in connection.execute(question)]
 
     def _named_sid(self) -> ColumnElement[str]:
-        metadata = cast(self._database.tables["pending_bookings"].c.metadata, JSONB)
-        sid: ColumnElement[str] = metadata["initial_sms"]["message_sid"].astext
+        """
+        The SID of the deferred SMS. Text may be garbage, and json hold what its own operators refuse, so both are searched.
+        """
+        metadata = self._database.tables["pending_bookings"].c.metadata
+        kind = self._database.columns("pending_bookings")[metadata.name].type
+        if kind != "jsonb":
+            return func.substring(cast(metadata, Text), rf'"message_sid"\s*:\s*"({SID_SHAPE.pattern})"')
+        sid: ColumnElement[str] = cast(metadata, JSONB)["initial_sms"]["message_sid"].astext
         return sid
 
     def _bookings(self, now: datetime, *conditions: ColumnElement[bool]) -> list[Booking]:

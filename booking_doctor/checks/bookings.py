@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.core.model import SID_SHAPE, TwilioMessage, e164, iso, same_number
+from booking_doctor.discrepancies import BOOKED_AFTER, BOOKED_BEFORE, Comparison, Kind
 from booking_doctor.errors import SettingsError, SourceError
 from booking_doctor.findings import JSONValue, Severity
-from booking_doctor.reconcile import BOOKED_AFTER, BOOKED_BEFORE, IN_FLIGHT, LIST_LAG, Comparison, Kind
+from booking_doctor.reconcile import IN_FLIGHT, LIST_LAG
 
 NAMED: Final = 100
 """So many bookings have a finding of their own; the newest. One more finding counts the others."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias
 
+from booking_doctor.discrepancies import Comparison
 from booking_doctor.evidence import Account, Queries, VariableSource
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Severity, Window
-from booking_doctor.reconcile import Comparison
 
 HEADINGS: Final = ("## Why it matters", "## How to repair", "## When this is fine")
 """What every page has, in this order, after its opening."""

@@ -14,10 +14,10 @@ from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.twilio_codes import reason
 from booking_doctor.core.agreement import Difference, Row, direction_of
 from booking_doctor.core.model import iso
+from booking_doctor.discrepancies import Candidates, Comparison, Discrepancy, Kind
 from booking_doctor.errors import TwilioUnreachable
 from booking_doctor.evidence import Overview
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Severity
-from booking_doctor.reconcile import Candidates, Comparison, Discrepancy, Kind
 
 _WALK_S: Final = 3600
 """

@@ -18,9 +18,9 @@ import msgspec
 
 from booking_doctor.core.agreement import Row, differences, direction_of, expressible
 from booking_doctor.core.model import DeferredSms, TwilioMessage, iso, storable
+from booking_doctor.discrepancies import Candidates, Comparison, Discrepancy, Kind
 from booking_doctor.errors import PlanRefused
 from booking_doctor.evidence import Booking
-from booking_doctor.reconcile import Candidates, Comparison, Discrepancy, Kind
 from booking_doctor.repair.steps import Left, Step, StepKind
 
 MAX_ROWS: Final = 10_000

@@ -9,9 +9,9 @@ from typing import Final
 
 from booking_doctor.checks.messages import message_findings
 from booking_doctor.core.agreement import Row
+from booking_doctor.discrepancies import Comparison, Kind
 from booking_doctor.evidence import Records
 from booking_doctor.findings import Disclosure, Severity
-from booking_doctor.reconcile import Comparison, Kind
 from booking_doctor.repair.steps import Step, StepKind
 
 PROVEN: Final = "verified"

@@ -21,11 +21,11 @@ from booking_doctor.checks.messages import COMPARED, message_findings, message_u
 from booking_doctor.checks.runner import Passed, findings_of, run, skipped_of
 from booking_doctor.checks.twilio_codes import reason
 from booking_doctor.core.model import TwilioMessage
+from booking_doctor.discrepancies import Comparison, Discrepancy, Kind, Terms
 from booking_doctor.doctor import Doctor, Request
 from booking_doctor.errors import ExitCode
 from booking_doctor.evidence import Overview
 from booking_doctor.findings import Disclosure, Finding, Severity, Skipped, Window
-from booking_doctor.reconcile import Comparison, Discrepancy, Kind, Terms
 from booking_doctor.sandbox.incidents import World, december_incident
 from booking_doctor.sandbox.twilio_log import Message
 from booking_doctor.settings import Names, Preferences

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from booking_doctor.core.agreement import Row, differences
 from booking_doctor.core.model import TwilioMessage, iso
+from booking_doctor.discrepancies import Candidates, Comparison, Discrepancy, Kind, Terms
 from booking_doctor.evidence import Booking, Customer
 from booking_doctor.findings import Window
-from booking_doctor.reconcile import Candidates, Comparison, Discrepancy, Kind, Terms
 from booking_doctor.repair.plan import Shape, plan_steps
 from booking_doctor.repair.steps import CHANGED_COLUMNS, Left, Step, StepKind
 from booking_doctor.settings import COLUMNS
