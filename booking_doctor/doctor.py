@@ -276,7 +276,7 @@ class Doctor:
         """
         try:
             place, facts = self._sources.place(), database_facts(self._sources.queries)
-        except SourceError:
+        except (SourceError, SettingsError):
             return {}
         return {
             "database": f"{place.database} at {place.host}",

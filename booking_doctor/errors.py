@@ -125,11 +125,13 @@ class NotHere(SchemaMismatch):
 
     Attributes:
         table: By the doctor's name.
+        column: Likewise; None where the whole table is not there.
     """
 
-    def __init__(self, summary: str, *, table: str, hint: str | None = None) -> None:
+    def __init__(self, summary: str, *, table: str, column: str | None = None, hint: str | None = None) -> None:
         super().__init__(summary, hint=hint)
         self.table = table
+        self.column = column
 
 
 class RowConflict(DatabaseError):

@@ -75,10 +75,13 @@ class DatabaseQueries:
 
     def _named(self, table: str, column: str | None) -> str:
         here = self._database.tables[table]
-        if not self.has(table, column):
-            what = f"no column {here.c[column].name} in the table {here.name}" if column else f"no table {here.name}"
-            message, hint = f"there is {what}", "map the name in booking-doctor.toml if it is called otherwise"
+        hint = "map the name in booking-doctor.toml if it is called otherwise"
+        if not self.has(table):
+            message = f"there is no table {here.name}"
             raise NotHere(message, table=table, hint=hint)
+        if column and not self.has(table, column):
+            message = f"there is no column {here.c[column].name} in the table {here.name}"
+            raise NotHere(message, table=table, column=column, hint=hint)
         return quoted(here.c[column].name) if column else verbatim(self._database.quoted(here))
 
 

@@ -7,6 +7,7 @@ the order of the checks here; `booking_doctor.checks.shapes` knows what values l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -451,7 +452,13 @@ def lacking(sources: Sequence[VariableSource], example: VariableSource) -> tuple
     listed = example.values.keys() | example.written.keys()
     here = {name for source in sources for name in {**source.values, **source.written}}
     written = {name for source in sources for name in source.written}
-    return sorted(listed - here), sorted((here & SHAPES.keys() | written) - listed)
+    # NOTE: a line of a key that was pasted over several lines reads like a name, and must not be shown.
+    named = {name for name in written if _NAME.fullmatch(name)}
+    return sorted(listed - here), sorted((here & SHAPES.keys() | named) - listed)
+
+
+_NAME: Final = re.compile("[A-Z][A-Z0-9_]*")
+"""What variables are called everywhere."""
 
 
 def env_steps(

@@ -43,11 +43,13 @@ class NotMade:
     It could not look.
 
     Attributes:
+        findings: What it found before it could look no further.
         skipped: Why not; None where it waits for another that could not look either, which says so once for all.
     """
 
     check: Check
     skipped: Skipped | None
+    findings: tuple[Finding, ...] = ()
 
 
 Outcome: TypeAlias = Passed | Found | NotMade
@@ -76,25 +78,35 @@ def _dependent(check: Check, before: Outcome) -> NotMade:
 
 
 def _made(check: Check, evidence: Evidence, executor: Executor) -> Outcome:
-    future = executor.submit(lambda: tuple(check.finding(fault) for fault in check.look(evidence)))
+    found: list[Finding] = []
+
+    def look() -> None:
+        for fault in check.look(evidence):
+            found.append(check.finding(fault))  # noqa: PERF401  what was found before an error stands
+
+    future = executor.submit(look)
     try:
-        findings = future.result(check.limit_s)
-    except NotHere as error:
-        optional = error.table in OPTIONAL_TABLES
-        return NotMade(check, _skipped(check, "not-applicable" if optional else "unreachable", error.sentence))
-    except SourceError as error:
-        return NotMade(check, _skipped(check, error.kind, error.sentence))
-    except SettingsError as error:
-        return NotMade(check, _skipped(check, "not-configured", error.sentence))
+        future.result(check.limit_s)
     except Late:
         future.cancel()
-        return NotMade(check, _skipped(check, "unreachable", f"no answer within {check.limit_s:g} s"))
+        late = _skipped(check, "unreachable", f"no answer within {check.limit_s:g} s")
+        return NotMade(check, late, tuple(found))
     except Exception as error:  # noqa: BLE001  a bug in one check is no reason to lose the others
-        # NOTE: the message is left out, because it may hold a value.
-        return NotMade(
-            check, _skipped(check, "unreachable", f"the check crashed ({type(error).__name__}): a bug in it")
-        )
-    return Found(check, findings) if findings else Passed(check)
+        return NotMade(check, _why_not(check, error), tuple(found))
+    return Found(check, tuple(found)) if found else Passed(check)
+
+
+def _why_not(check: Check, error: Exception) -> Skipped:
+    match error:
+        case NotHere(column=None) if error.table in OPTIONAL_TABLES:
+            return _skipped(check, "not-applicable", error.sentence)
+        case SourceError():
+            return _skipped(check, error.kind, error.sentence)
+        case SettingsError():
+            return _skipped(check, "not-configured", error.sentence)
+        case _:
+            # NOTE: the message is left out, because it may hold a value.
+            return _skipped(check, "unreachable", f"the check crashed ({type(error).__name__}): a bug in it")
 
 
 def _skipped(check: Check, kind: SkipKind, reason: str) -> Skipped:
@@ -105,7 +117,7 @@ def findings_of(outcomes: Iterable[Outcome]) -> list[Finding]:
     """
     All findings, worst first, then in the catalogue's order.
     """
-    found = [finding for outcome in outcomes if isinstance(outcome, Found) for finding in outcome.findings]
+    found = [finding for outcome in outcomes if not isinstance(outcome, Passed) for finding in outcome.findings]
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 

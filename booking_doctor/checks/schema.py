@@ -23,7 +23,7 @@ NEEDED: Final = {
 }
 """The tables and columns without which neither the application's recording nor the doctor works."""
 
-READY: Final = ("schema-table-missing", "schema-column-missing")
+READY: Final = ("schema-table-missing",)
 """What a check of needed tables waits for."""
 
 WRITTEN: Final = {

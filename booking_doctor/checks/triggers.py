@@ -18,7 +18,6 @@ from booking_doctor.findings import Severity
 
 _TRIGGERS: Final = """
 SELECT t.tgname AS name, t.tgtype::int AS type, p.proname AS function, l.lanname AS language, p.prosrc AS source,
-  pg_get_triggerdef(t.oid) AS definition,
   format('ALTER TABLE %s DISABLE TRIGGER %I;', CAST(t.tgrelid AS regclass), t.tgname) AS remedy
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
 WHERE t.tgrelid IN (SELECT to_regclass(:relation) UNION SELECT relid FROM pg_partition_tree(to_regclass(:relation)))
@@ -54,7 +53,6 @@ class _Deed:
 
     name: str
     does: str
-    definition: str
     remedy: str
     certain: bool = True
 
@@ -103,7 +101,6 @@ def _deed(kind: str, row: Mapping[str, Any], does: str, certain: bool = True) ->
     return _Deed(
         name=f"{kind} {row['name']}",
         does=does,
-        definition=row["definition"],
         remedy=row["remedy"],
         certain=certain,
     )
@@ -116,7 +113,8 @@ def _interference(database: Queries, table: str, deeds: Sequence[_Deed]) -> Faul
         subject=subject(database, table, "metadata" if table == "pending_bookings" else None),
         summary=f"In {database.name(table)} {told}; {stored} should stay as written.",
         remedy=f"Mend the function, or run: {' '.join(deed.remedy for deed in deeds)}",
-        evidence={"definitions": [deed.definition for deed in deeds]},
+        # NOTE: the definitions are left out: a webhook's holds the key that it calls with.
+        evidence={"interfering": [deed.name for deed in deeds]},
         severity=None if any(deed.certain for deed in deeds) else Severity.WARNING,
     )
 
@@ -126,8 +124,10 @@ _NEW: Final = r"new(?:\s*\.\s*(\"(?:[^\"]|\"\")+\"|\w+))?(?:\s*\[[^]]*\])*"
 _ASSIGNED: Final = (
     re.compile(rf"\b{_NEW}\s*:=", re.IGNORECASE),
     re.compile(rf"(?:^|;|\bbegin|\bthen|\belse|\bloop|>>)\s*{_NEW}\s*=", re.IGNORECASE),
-    re.compile(rf"\binto\s+(?:strict\s+)?{_NEW}(?![\w.])", re.IGNORECASE),
+    re.compile(rf"\binto\s+(?:strict\s+)?(?:[\w.\"\s]+,\s*)*{_NEW}(?![\w.])", re.IGNORECASE),
 )
+_CALLERS: Final = frozenset({"http_request"})
+"""Functions of AFTER triggers that only call somebody: Supabase's webhooks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,14 +151,17 @@ class _Source:
             return None if known else (f"runs {trigger['function']}, whose source cannot be read", False)
         code = _NOT_CODE.sub(" '' ", trigger["source"])
         kind = trigger["type"]
-        if kind & _ROW and kind & (_BEFORE | _INSTEAD_OF):
+        before = bool(kind & _ROW and kind & (_BEFORE | _INSTEAD_OF))
+        if before:
             if changed := self._changed(code):
                 return f"sets {changed}", True
-            if _drops(code, deletes_too=bool(kind & _DELETE)):
+            if _drops(code):
                 return "returns NULL or OLD, which drops the change", True
         if self.rewrites(code):
             return "writes to the same table again", True
-        return _unclear(code)
+        if not before and trigger["function"].rpartition(".")[2] in _CALLERS:
+            return None
+        return _unclear(code, before=before)
 
     def _changed(self, code: str) -> str:
         """
@@ -175,7 +178,10 @@ class _Source:
         if re.search(rf"\b(?:delete\s+from|merge\s+into)\s+{own}", code, re.IGNORECASE):
             return True
         updates = re.finditer(rf"\bupdate\s+{own}([^;]*)", code, re.IGNORECASE)
-        words = {word.lower() for update in updates for word in re.findall(r"\w+", update[1])}
+        assigned = (
+            re.split(r"\b(?:where|from)\b", update[1], maxsplit=1, flags=re.IGNORECASE)[0] for update in updates
+        )
+        words = {word.lower() for part in assigned for word in re.findall(r"\w+", part)}
         return not words.isdisjoint(name.lower() for name in self.kept)
 
 
@@ -185,15 +191,17 @@ def _plain(name: str | None) -> str | None:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
 
 
-def _drops(code: str, *, deletes_too: bool) -> bool:
-    # NOTE: a function for DELETE as well has to return OLD for that.
-    excused = deletes_too and re.search(r"\btg_op\b", code, re.IGNORECASE)
+def _drops(code: str) -> bool:
+    # NOTE: a function that asks for the operation serves DELETE as well, and has to return OLD for that.
+    excused = re.search(r"\btg_op\b", code, re.IGNORECASE)
     return bool(re.search(r"\breturn\s+(?:null)\b" if excused else r"\breturn\s+(?:null|old)\b", code, re.IGNORECASE))
 
 
-def _unclear(code: str) -> tuple[str, bool] | None:
+def _unclear(code: str, *, before: bool) -> tuple[str, bool] | None:
     if re.search(r"\braise\s+(?:exception\b|sqlstate\b|''|using\b)|\bassert\b", code, re.IGNORECASE):
         return "may refuse the row with an exception", False
     if re.search(r"\bexecute\b", code, re.IGNORECASE):
         return "runs SQL that its source does not show", False
+    if before and re.search(r"\breturn\s+(?!(?:new|null|old)\s*;)|\b(?:perform|call)\b", code, re.IGNORECASE):
+        return "hands the row on to what its source does not show", False
     return None

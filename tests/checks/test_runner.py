@@ -64,13 +64,13 @@ def ill(*subjects: str, severity: Severity | None = None) -> Callable[[Evidence]
     ]
 
 
-def raising(error: Exception) -> Callable[[Evidence], Iterator[Fault]]:
+def raising(error: Exception, *found: str) -> Callable[[Evidence], Iterator[Fault]]:
     """
-    Something is found, then the look ends like that.
+    Some things are found, then the look ends like that.
     """
 
     def look(evidence: Evidence) -> Iterator[Fault]:
-        yield from ill("job/1")(evidence)
+        yield from ill(*found)(evidence)
         raise error
 
     return look
@@ -108,22 +108,23 @@ def test_passed_and_found() -> None:
         (SchemaMismatch("no column"), "unreachable", "no column"),
         (SettingsError("DATABASE_URL is missing", hint="set it"), "not-configured", "DATABASE_URL is missing; set it"),
         *((NotHere(f"no table {table}", table=table), "not-applicable", table) for table in sorted(OPTIONAL_TABLES)),
+        (NotHere("no column attempts", table="jobs", column="attempts"), "unreachable", "no column attempts"),
         (NotHere("no table messages", table="messages"), "unreachable", "no table messages"),
         (NotHere("no table customers", table="customers"), "unreachable", "no table customers"),
     ],
 )
 def test_a_check_that_could_not_look(error: Exception, kind: str, words: str) -> None:
     """
-    It is named with its reason, nothing that it had found by then is shown, and the one after it is made.
+    It is named with its reason, what it had found by then stands, and the one after it is made.
     """
-    told = outcomes(made("job-a", raising(error)), made("job-b", ill("job/2")))
+    told = outcomes(made("job-a", raising(error, "job/1")), made("job-b", ill("job/2")))
     [skipped] = skipped_of(told)
 
     assert isinstance(told[0], NotMade)
     assert (skipped.check, skipped.kind) == ("job-a", kind)
     assert words in skipped.reason
     assert SECRET not in skipped.reason
-    assert [finding.fingerprint for finding in findings_of(told)] == ["job-b:job/2"]
+    assert [finding.fingerprint for finding in findings_of(told)] == ["job-a:job/1", "job-b:job/2"]
 
 
 @pytest.mark.parametrize("threads", [ThreadPoolExecutor, DaemonExecutor])

@@ -80,7 +80,7 @@ _STRUCTURE: Final = (
         look_alike=_sql("ALTER TABLE messages DROP COLUMN read_at"),
         plant=_breaking("pending_bookings.token", "ALTER TABLE pending_bookings RENAME COLUMN token TO secret"),
         remedy=_sql("ALTER TABLE pending_bookings RENAME COLUMN secret TO token"),
-        also=_BLINDED,
+        also=_BLINDED | {"schema-update-blocked"},
     ),
     Incident(
         finding="schema-column-generated",
