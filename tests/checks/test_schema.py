@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -657,3 +658,21 @@ def test_hostile_names(scene: World, look: Look) -> None:
     assert unique.subject == f"schema/mess {_HOSTILE}.message_sid {_HOSTILE}"
     assert "schema-sid-not-unique" not in [finding.name for finding in look(preferences=Preferences(names=names))]
     assert scene.rows("SELECT to_regclass('public.customers') IS NOT NULL AS there")[0]["there"]
+
+
+def test_a_webhook_is_not_shown(scene: World, open_doctor: Callable[..., Doctor]) -> None:
+    """
+    A trigger's definition may hold the key that it calls with, so only its name is told; one that merely calls is fine.
+    """
+    scene.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no'; END$$")
+    scene.execute("CREATE TRIGGER hook AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION refuse('Bearer canary')")
+    window = Window(scene.now - timedelta(days=7), scene.now)
+
+    told = open_doctor().check_schema(Request(window=window))
+
+    assert "trigger hook" in str(told.findings)
+    assert "canary" not in str(told)
+
+    scene.execute("ALTER FUNCTION refuse RENAME TO http_request")
+    calm = open_doctor().check_schema(Request(window=window))
+    assert "schema-trigger-interferes" not in {finding.name for finding in calm.findings}
