@@ -88,11 +88,19 @@ def readings(sources: Sequence[VariableSource]) -> list[Reading]:
     """
     found = []
     for name in SHAPES:
-        holding = [(source.name, literal) for source in sources if (literal := source.literal(name)) is not None]
+        holding = [(source.name, _held(source, name)) for source in sources if source.literal(name) is not None]
         if holding and not is_blank(holding[-1][1]):
             names = tuple(source for source, literal in holding if not is_blank(literal))
             found.append(Reading(name=name, value=holding[-1][1], source=names[-1], sources=names))
     return found
+
+
+def _held(source: VariableSource, name: str) -> str:
+    """
+    The value as it stands there; where it is put together from others, what the program makes of it.
+    """
+    literal = source.literal(name) or ""
+    return source.values.get(name, literal) if "${" in literal else literal
 
 
 def _sound(evidence: Evidence) -> dict[str, Reading]:

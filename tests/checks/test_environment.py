@@ -218,6 +218,19 @@ def test_dirt_lies_where_it_is_said(value: str) -> None:
 # placeholders
 
 
+def test_a_value_put_together_from_others() -> None:
+    """
+    What the program makes of a template is what counts; one that nothing fills in is a placeholder.
+    """
+    url = "DATABASE_URL=postgresql://app:${DB_PASSWORD}@127.0.0.1/app\n"
+    given = process(DATABASE_URL=None)
+
+    assert names(given, source_of(".env", "DB_PASSWORD=secret\n" + url)) == []
+    assert names(given, process(DATABASE_URL="postgresql://app:${DB_PASSWORD}@127.0.0.1/app")) == [
+        "env-placeholder:env/DATABASE_URL"
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
