@@ -107,9 +107,11 @@ class DatabaseSettings:
         """
         Host and port, for people; never the password.
         """
-        host = self.host or self.parameters.get("host") or "local socket"
+        host = self.host or "local socket"
         port = self.port or self.parameters.get("port") or 5432
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        # NOTE: where both are given, libpq connects to the one and has the certificate prove the other.
+        led = f" ({self.parameters['hostaddr']})" if self.parameters.get("hostaddr") else ""
+        return f"[{host}]{led}:{port}" if ":" in host else f"{host}{led}:{port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +197,7 @@ def _identity(settings: DatabaseSettings) -> tuple[str, str]:
 
 _LIBPQ_PARAMETERS: Final = frozenset(
     {
-        *("host", "hostaddr", "port", "application_name", "channel_binding", "client_encoding", "connect_timeout"),
+        *("hostaddr", "port", "application_name", "channel_binding", "client_encoding", "connect_timeout"),
         *("gssdelegation", "gssencmode", "gsslib", "keepalives", "keepalives_count", "keepalives_idle"),
         *("keepalives_interval", "krbsrvname", "load_balance_hosts", "options", "passfile", "require_auth"),
         *("requirepeer", "service", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcertmode"),
@@ -215,22 +217,28 @@ def _database_url(variable: str, url: str) -> DatabaseSettings:
         raise _no_database_url(variable)
     parts, query = split.parts, split.query
     login, _, place = parts.netloc.rpartition("@")
-    name = unquote(parts.path.removeprefix("/"))
+    # NOTE: a socket's directory is written with %2F, and its case matters.
+    host = unquote((parts.hostname or "") if place.startswith("[") else place.partition(":")[0])
+    path = unquote(parts.path.removeprefix("/"))
+    # NOTE: what the query says again wins, as libpq has it, with nothing too.
+    name = query.get("dbname", path)
     # NOTE: a password with a raw @, # or / shifts the parts; passing them on would show pieces of it in errors.
-    if not name or "/" in name or "@" in login + parts.path + parts.query or "#" in url or "\0" in unquote(url):
+    if not name or "/" in name + path or "@" in login + parts.path + parts.query or "#" in url or "\0" in unquote(url):
         raise _no_database_url(variable)
-    user = unquote(parts.username or "") or query.get("user")
-    password = unquote(parts.password or "") or query.get("password")
+    user = query.get("user", unquote(parts.username or ""))
+    password = query.get("password", unquote(parts.password or ""))
     parameters = {key: value for key, value in query.items() if key in _LIBPQ_PARAMETERS}
     if parameters.get("sslmode") == "no-verify":
         parameters["sslmode"] = "require"  # the same thing, in the words of node-postgres and of libpq
+    port = parameters.pop("port", str(split.port or ""))
+    if not re.fullmatch("[0-9]{0,5}", port):
+        parameters["port"] = port  # one for each of several hosts
     return DatabaseSettings(
         variable=variable,
         user=user or None,
         password=Secret(password) if password else None,
-        # NOTE: a socket's directory is written with %2F, and its case matters.
-        host=unquote((parts.hostname or "") if place.startswith("[") else place.partition(":")[0]) or None,
-        port=split.port,
+        host=query.get("host", host) or None,
+        port=int(port) if port and "port" not in parameters else None,
         name=name,
         parameters=parameters,
         schema=query.get("schema") or None,

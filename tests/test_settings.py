@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from booking_doctor.adapters.tables import application_tables
 from booking_doctor.errors import SettingsError
@@ -203,8 +204,14 @@ def test_malformed_url(url: str) -> None:
         ("postgresql://u:p@[2001:db8::7]:6000/d", "2001:db8::7", 6000, "[2001:db8::7]:6000"),
         ("postgresql:///d", None, None, "local socket:5432"),
         ("postgresql://u:p@/d", None, None, "local socket:5432"),
-        ("postgresql:///d?host=h", None, None, "h:5432"),
-        ("postgresql:///d?host=/var/run/postgresql&port=5433", None, None, "/var/run/postgresql:5433"),
+        ("postgresql:///d?host=h", "h", None, "h:5432"),
+        ("postgresql:///d?host=/var/run/postgresql&port=5433", "/var/run/postgresql", 5433, "/var/run/postgresql:5433"),
+        ("postgresql://one:1111/d?host=other", "other", 1111, "other:1111"),
+        ("postgresql://one:1111/d?port=2222", "one", 2222, "one:2222"),
+        ("postgresql://one:1111/d?host=&port=", None, None, "local socket:5432"),
+        ("postgresql://u@/d?host=a,b&port=3,4", "a,b", None, "a,b:3,4"),
+        ("postgresql://one/d?hostaddr=192.0.2.7", "one", None, "one (192.0.2.7):5432"),
+        ("postgresql://[::1]/d?hostaddr=::1", "::1", None, "[::1] (::1):5432"),
         ("postgresql://%2FVar%2Frun/d", "/Var/run", None, "/Var/run:5432"),
         ("postgresql://u:p@%2Ftmp:5433/d", "/tmp", 5433, "/tmp:5433"),
     ],
@@ -216,6 +223,34 @@ def test_host(url: str, host: str | None, port: int | None, address: str) -> Non
     settings = database(url)
 
     assert (settings.host, settings.port, settings.address) == (host, port, address)
+
+
+@pytest.mark.parametrize("authority", ["one:1111", "u:p@one", "u:p@%2Fsocket", ""])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("", "host=other", "port=2222", "host=other&port=2222", "host=&user=", "port=", "user=w", "password=q"),
+        *("user=w&password=q&dbname=e&host=/run&port=3", "host=a,b&port=3,4", "host=%3A%3A1", "host=a&host=b"),
+    ],
+)
+def test_the_same_place_as_libpq(authority: str, query: str) -> None:
+    """
+    Where an address and a parameter differ, we go where libpq goes, as who libpq would be, and say so.
+    """
+    url = f"postgresql://{authority}/d?{query}"
+    settings = database(url)
+    theirs = {name: value for name, value in conninfo_to_dict(url).items() if value}
+
+    ours = {
+        **settings.parameters,
+        "user": settings.user,
+        "password": settings.password.value if settings.password else None,
+        "host": settings.host,
+        "dbname": settings.name,
+        **({"port": str(settings.port)} if settings.port else {}),
+    }
+    assert {name: value for name, value in ours.items() if value} == theirs
+    assert settings.address.startswith((f"{settings.host}:", f"[{settings.host}]:", "local socket:"))
 
 
 @pytest.mark.parametrize(
@@ -304,6 +339,8 @@ DIRECT: Final = "postgresql://postgres:p@db.{}.supabase.co:5432/postgres"
         (URL, "postgres://reader:other@DB.EXAMPLE:6543/clinic?sslmode=require", True),
         ("postgresql://h/d", "postgresql://h:5432/d", True),
         ("postgresql://h:6543/d", "postgresql:///d?host=h&port=6543", True),
+        ("postgresql://h:6543/d", "postgresql://other:1/e?host=h&port=6543&dbname=d", True),
+        ("postgresql://h/d", "postgresql://h/d?host=other", False),
         ("postgresql://h/d", "postgresql://h/e", False),
         ("postgresql://h/d", "postgresql://h/D", False),
         ("postgresql://h/d", "postgresql://i/d", False),
