@@ -232,7 +232,7 @@ def _database_url(variable: str, url: str) -> DatabaseSettings:
         parameters["sslmode"] = "require"  # the same thing, in the words of node-postgres and of libpq
     port = parameters.pop("port", str(split.port or ""))
     if not re.fullmatch("[0-9]{0,5}", port):
-        parameters["port"] = port  # one for each of several hosts
+        parameters |= {"host": query.get("host", host), "port": port}  # several, which the driver wants together
     return DatabaseSettings(
         variable=variable,
         user=user or None,

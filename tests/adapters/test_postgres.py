@@ -69,6 +69,25 @@ def _database(standing_url: str) -> Iterator[Database]:
         yield database
 
 
+@pytest.mark.parametrize("again", ["host={0}&port={1}", "host={0},{0}&port={1},{1}"])
+def test_parameters_of_the_url_win(again: str, standing_url: str) -> None:
+    """
+    We go where libpq goes, and what is shown is where we went.
+    """
+    parts = urlsplit(standing_url)
+    host, port = database_settings({"DATABASE_URL": standing_url}).address.rpartition(":")[::2]
+    asked = "&".join(filter(None, [parts.query, again.format(quote(host, safe=""), port), f"user={parts.username}"]))
+    login = f"{parts.username}:{parts.password}".replace(":None", "")
+
+    with opened(urlunsplit(parts._replace(netloc=f"{login}@db.invalid:1", query=asked))) as database:
+        place = database.place()
+
+    assert place.database == parts.path[1:]
+    assert place.host == database.settings.address
+    assert "db.invalid" not in place.host
+    assert port in place.host
+
+
 @pytest.fixture(name="own")
 def _own(database_url: str) -> Iterator[Database]:
     """
