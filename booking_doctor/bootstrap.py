@@ -18,9 +18,9 @@ from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.probes import TwilioAccountProbe
 from booking_doctor.adapters.queries import DatabaseQueries
 from booking_doctor.adapters.records import DatabaseRecords
+from booking_doctor.adapters.services import Patience
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
-from booking_doctor.adapters.twilio_http import Patience
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.evidence import VariableSource
 from booking_doctor.findings import Progress

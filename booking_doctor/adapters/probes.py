@@ -14,8 +14,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 import urllib3
 
+from booking_doctor.adapters.services import Patience, Tries, connections, lost, understood
 from booking_doctor.adapters.threads import Halt
-from booking_doctor.adapters.twilio_http import Patience, Tries, connections, login, lost, refuse, understood
+from booking_doctor.adapters.twilio_http import TWILIO, login, refuse
 from booking_doctor.errors import TwilioRefused
 from booking_doctor.findings import Silent
 from booking_doctor.settings import TWILIO_API, TwilioSettings
@@ -41,7 +42,7 @@ class TwilioAccountProbe:
         self._settings = settings
         self._http = connections(settings.base_url, patience, 1)
         self._headers = login(settings.username, settings.password.value)
-        self._tries = Tries(patience, Silent(), retried=lambda: None)
+        self._tries = Tries(TWILIO, patience, Silent(), retried=lambda: None)
         own = settings.base_url == TWILIO_API
         self._messaging = MESSAGING_API if own else settings.base_url
         self._account = f"{settings.base_url}/2010-04-01/Accounts/{settings.account_sid}"
@@ -85,13 +86,13 @@ class TwilioAccountProbe:
         self._tries.progressed()
         body = self._tries.run(partial(self._body, url), Halt())
         decode: Callable[[bytes], _Item] = msgspec.json.Decoder(shape).decode
-        return understood(decode, body)
+        return understood(TWILIO, decode, body)
 
     def _body(self, url: str) -> bytes:
         try:
             answer = self._http.request("GET", url, headers=self._headers, redirect=False)
         except urllib3.exceptions.HTTPError as error:
-            raise lost(error) from error
+            raise lost(TWILIO, error) from error
         refuse(answer)
         return answer.data
 

@@ -2,7 +2,7 @@
 Twilio's message log over HTTP: raw pages a day at a time, single messages through the SDK.
 
 The SDK's own list objects are not used: they lose time zones, hide status codes and cost four times the parsing.
-Connections, waiting, giving up and telling a refusal from a fault (`twilio_http`) are the same for both ways in.
+Connections, waiting and giving up (`services`) and telling a refusal from a fault (`twilio_http`) are the same for both ways in.
 """
 
 from __future__ import annotations
@@ -20,18 +20,9 @@ from urllib.parse import quote
 import msgspec
 import urllib3
 
+from booking_doctor.adapters.services import Patience, Tries, connections, lost, understood
 from booking_doctor.adapters.threads import DaemonExecutor, Halt
-from booking_doctor.adapters.twilio_http import (
-    Carrier,
-    Patience,
-    Tries,
-    connections,
-    login,
-    lost,
-    refusal,
-    refuse,
-    understood,
-)
+from booking_doctor.adapters.twilio_http import TWILIO, Carrier, login, refusal, refuse
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage
 from booking_doctor.errors import TwilioError, TwilioRefused, TwilioUnreachable
 from booking_doctor.evidence import Page, Unread
@@ -80,7 +71,7 @@ class TwilioLog:
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._scan_complete = False
-        self._tries = Tries(patience, self._progress, retried=lambda: self._count("twilio_retries"))
+        self._tries = Tries(TWILIO, patience, self._progress, retried=lambda: self._count("twilio_retries"))
         self._http = connections(settings.base_url, patience, in_flight)
         self._headers = login(settings.username, settings.password.value)
         self._collection = f"/2010-04-01/Accounts/{settings.account_sid}/Messages"
@@ -133,7 +124,7 @@ class TwilioLog:
     def _came(self, reading: _Reading, walk: _Walk, future: Future[bytes]) -> Page | Unread:
         try:
             # NOTE: decoded here, not in the threads: those would only fight over the interpreter.
-            return self._taken(walk, understood(_decode_page, future.result()), reading.window)
+            return self._taken(walk, understood(TWILIO, _decode_page, future.result()), reading.window)
         except TwilioError as error:
             if self._concerns_all(error):
                 reading.refused = error
@@ -202,7 +193,7 @@ class TwilioLog:
         try:
             answer = ask()
         except urllib3.exceptions.HTTPError as error:
-            raise lost(error) from error
+            raise lost(TWILIO, error) from error
         self._tries.connected = True
         return answer
 
@@ -256,7 +247,7 @@ class TwilioLog:
         if answer.status == 404 and refusal(answer.data).code == 20404:
             return None
         refuse(answer)
-        message = understood(_decode_message, answer.data)
+        message = understood(TWILIO, _decode_message, answer.data)
         if message.sid.casefold() != sid.casefold():
             text = "Twilio's answer was another message than the one asked for"
             raise TwilioUnreachable(text, hint="check TWILIO_API_BASE_URL")

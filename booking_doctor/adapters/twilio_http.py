@@ -1,144 +1,25 @@
 """
-Asking Twilio over HTTP: connections, trying again, giving up, and what an answer means.
+Asking Twilio over HTTP: who it is to `services`, how the SDK asks the same way, and what an answer means.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import ssl
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
-import tenacity
 import urllib3
 
-from booking_doctor.adapters.threads import Halt
-from booking_doctor.errors import SettingsError, TwilioRefused, TwilioUnreachable
-from booking_doctor.findings import Progress
+from booking_doctor.adapters.services import Fault, Service, seconds
+from booking_doctor.errors import TwilioRefused, TwilioUnreachable
 
-_Item = TypeVar("_Item")
+TWILIO: Final = Service(
+    name="Twilio", variable="TWILIO_API_BASE_URL", answers="its message log", unreachable=TwilioUnreachable
+)
 
 _PASSING: Final = frozenset({20429, 429, None})
 """Error codes of a 429 that passes; a proxy's has none. 63038 is a daily cap (https://www.twilio.com/docs/api/errors/63038)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """
-    How long to wait for Twilio. All in seconds.
-
-    Attributes:
-        give_up_after: Retries end so long after the last page or message that came.
-        first_tries: How often a server that has never answered is tried.
-    """
-
-    connect_timeout: float = 5
-    read_timeout: float = 20
-    give_up_after: float = 60
-    first_wait: float = 0.5
-    longest_wait: float = 20
-    first_tries: int = 3
-
-
-# --- trying again ----------------------------------------------------------------------------------------------------
-
-
-class Fault(Exception):
-    """
-    It may be gone on the next try.
-    """
-
-    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
-class NoConnection(Fault):
-    """
-    Not even a connection.
-    """
-
-
-@dataclass(slots=True)
-class Tries:
-    """
-    When to try again, and when to stop: shared by all requests of one log, so that one day's progress keeps the others
-    waiting for theirs.
-
-    Attributes:
-        retried: Called before each retry.
-        connected: Whether Twilio has ever been reached.
-    """
-
-    patience: Patience
-    progress: Progress
-    retried: Callable[[], None]
-    connected: bool = False
-    last_progress: float = field(default_factory=time.monotonic)
-    jitter: random.Random = field(default_factory=random.Random)
-
-    def progressed(self) -> None:
-        """
-        Something came: the patience begins anew.
-        """
-        self.last_progress = time.monotonic()
-
-    def run(self, ask: Callable[[], _Item], halt: Halt) -> _Item:
-        """
-        *ask* until it succeeds, is refused, or the patience ends.
-
-        Raises:
-            TwilioError: It was refused, or would not succeed.
-        """
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Fault),
-            wait=self._wait,
-            stop=self._stop,
-            sleep=halt.pause,
-            before_sleep=self._announce,
-            reraise=True,
-        )
-        try:
-            answer = retrying(ask)
-        except Fault as fault:
-            hint = "check the network and TWILIO_API_BASE_URL, then run it again"
-            message = f"Twilio cannot be read: {fault}"
-            raise TwilioUnreachable(message, hint=hint) from fault
-        self.progressed()
-        return answer
-
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        doubled = self.patience.first_wait * 2 ** min(state.attempt_number - 1, 30)
-        longest = min(self.patience.longest_wait, doubled)
-        asked = _fault(state).retry_after
-        if asked is not None:
-            return asked + self.jitter.uniform(0, min(1, longest))
-        return self.jitter.uniform(longest / 2, longest)
-
-    def _stop(self, state: tenacity.RetryCallState) -> bool:
-        self.connected = self.connected or not isinstance(_fault(state), NoConnection)
-        idle = time.monotonic() + state.upcoming_sleep - self.last_progress
-        tried_enough = state.attempt_number >= self.patience.first_tries
-        return idle > self.patience.give_up_after or (tried_enough and not self.connected)
-
-    def _announce(self, state: tenacity.RetryCallState) -> None:
-        self.retried()
-        self.progress.waiting(state.upcoming_sleep, str(_fault(state)))
-
-
-def _fault(state: tenacity.RetryCallState) -> Fault:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, Fault)  # noqa: S101  tenacity retries nothing else here
-    return error
-
-
-# --- connections -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,98 +46,6 @@ def login(username: str, password: str) -> dict[str, str]:
     return urllib3.make_headers(basic_auth=f"{username}:{password}", accept_encoding="gzip", keep_alive=True)
 
 
-def connections(base_url: str, patience: Patience, size: int) -> urllib3.PoolManager:
-    """
-    So many connections, through the proxy that the environment names.
-
-    Raises:
-        SettingsError: The proxy or the certificates that the environment names cannot be used.
-    """
-    parts = urlsplit(base_url)
-    timeout = urllib3.Timeout(connect=patience.connect_timeout, read=patience.read_timeout)
-    trusted = _trusted() if parts.scheme == "https" else None
-    options: dict[str, Any] = {"maxsize": size, "retries": False, "timeout": timeout, "ssl_context": trusted}
-    proxies = getproxies()
-    variable = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
-    if variable is None or proxy_bypass(parts.netloc):
-        return urllib3.PoolManager(**options)
-    proxied = _proxied(proxies[variable], options)
-    if proxied is None:
-        message = f"the proxy that {variable.upper()}_PROXY names cannot be used"
-        raise SettingsError(message, hint="write http://[user:password@]host:port, or except the host with NO_PROXY")
-    return proxied
-
-
-def _proxied(proxy: str, options: Mapping[str, Any]) -> urllib3.ProxyManager | None:
-    """
-    Connections through *proxy*; None where its URL cannot be meant. Nothing says why: it may hold a password.
-    """
-    try:
-        url = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
-        login = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
-        manager = urllib3.ProxyManager(
-            url._replace(auth=None).url, proxy_headers=login, proxy_ssl_context=options["ssl_context"], **options
-        )
-    except (urllib3.exceptions.HTTPError, ValueError):
-        return None
-    return manager if url.host else None
-
-
-def _trusted() -> ssl.SSLContext:
-    """
-    Whose certificates are accepted: the bundle that the environment names, as the SDK takes it; else the system's and
-    Mozilla's, because some Pythons come without the one, and some networks sign with what only the system knows.
-
-    Raises:
-        SettingsError: The bundle is not there, or is none.
-    """
-    variable = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), None)
-    context = urllib3.util.create_urllib3_context()
-    if variable is None:
-        import certifi  # comes with requests
-
-        context.load_default_certs()
-        context.load_verify_locations(certifi.where())
-        return context
-    bundle = os.environ[variable]
-    try:
-        context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})  # noqa: PTH112
-    except OSError as error:
-        message = f"{variable} names no certificates: {bundle}"
-        raise SettingsError(
-            message, hint=f"name a file of certificates in PEM form, or leave {variable} out"
-        ) from error
-    return context
-
-
-_NO_CONNECTION: Final = {
-    urllib3.exceptions.SSLError: "no secure connection",
-    urllib3.exceptions.ProxyError: "no connection through the proxy",
-    urllib3.exceptions.NewConnectionError: "no connection",
-    urllib3.exceptions.ConnectTimeoutError: "no connection",
-}
-
-
-def lost(error: urllib3.exceptions.HTTPError) -> Exception:
-    """
-    What to raise for an answer that did not come: a `Fault` where another try may help.
-    """
-    if isinstance(error, urllib3.exceptions.LocationValueError):
-        return TwilioUnreachable("TWILIO_API_BASE_URL names no host", hint="write http(s)://host[:port]")
-    if any(isinstance(reason, ssl.CertificateError) for reason in error.args):
-        message = "Twilio's certificate was not accepted"
-        return TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL, the proxy and REQUESTS_CA_BUNDLE")
-    for kind, reason in _NO_CONNECTION.items():
-        if isinstance(error, kind):
-            return NoConnection(reason)
-    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return Fault("it does not answer")
-    return Fault("the connection was lost")
-
-
-# --- what an answer means --------------------------------------------------------------------------------------------
-
-
 class Refusal(msgspec.Struct):
     """
     An error as Twilio tells it.
@@ -266,20 +55,6 @@ class Refusal(msgspec.Struct):
 
 
 _decode_refusal = msgspec.json.Decoder(Refusal).decode
-
-
-def understood(decode: Callable[[bytes], _Item], body: bytes) -> _Item:
-    """
-    The answer, decoded.
-
-    Raises:
-        TwilioUnreachable: It is something else.
-    """
-    try:
-        return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        message = "Twilio's answer was not its message log"
-        raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL: something else answers there") from None
 
 
 def refusal(body: bytes) -> Refusal:
@@ -303,25 +78,14 @@ def refuse(answer: urllib3.BaseHTTPResponse) -> None:
     if status == 200:
         return
     if status < 400:
-        message = f"Twilio's answer was not its message log (HTTP {status})"
-        raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL: something else answers there")
+        raise TWILIO.another(status=status)
     code = refusal(answer.data).code
     said = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
     if status >= 500 or status == 408 or (status == 429 and code in _PASSING):
         reason = f"it answers {said}"
-        raise Fault(reason, retry_after=_seconds(answer.headers.get("Retry-After")))
+        raise Fault(reason, retry_after=seconds(answer.headers.get("Retry-After")))
     message = f"Twilio refused ({said})"
     raise TwilioRefused(message, status=status, code=code or status, hint=_advice(code))
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """
-    Seconds, or until a date; None where it says neither.
-    """
-    try:
-        return float(urllib3.Retry().parse_retry_after(retry_after)) if retry_after else None
-    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-        return None
 
 
 def _advice(code: int | None) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from booking_doctor.adapters import probes
 from booking_doctor.adapters.probes import TwilioAccountProbe
-from booking_doctor.adapters.twilio_http import Patience
+from booking_doctor.adapters.services import Patience
 from booking_doctor.errors import TwilioRefused, TwilioUnreachable
 from booking_doctor.sandbox.twilio import Credential, TwilioAccount
 from booking_doctor.sandbox.twilio_api import document

@@ -36,8 +36,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from booking_doctor.adapters import twilio
+from booking_doctor.adapters.services import Patience
 from booking_doctor.adapters.twilio import SCAN_PAGES, TwilioLog
-from booking_doctor.adapters.twilio_http import Patience
 from booking_doctor.errors import SettingsError, TwilioError, TwilioRefused, TwilioUnreachable
 from booking_doctor.evidence import Page, Unread
 from booking_doctor.findings import Silent, Window
