@@ -8,21 +8,20 @@ Accounts", "IncomingPhoneNumber resource" and "Account balance". Parameters it d
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlencode
 
+from booking_doctor.sandbox.exchange import JSON, Reply, Request, document
 from booking_doctor.sandbox.twilio import TwilioAccount
 from booking_doctor.sandbox.twilio_log import Message, Query, Stage
 from booking_doctor.sandbox.twilio_rules import HTTP_STATUS, Attempt, Refused, error_text
 
-JSON: TypeAlias = "str | int | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 Caller: TypeAlias = Literal["account", "key", "test"]
 
 VERSION: Final = "2010-04-01"
@@ -35,54 +34,6 @@ _SERVICE: Final = re.compile(r"/v1/Services/([^/]+)(?:/(PhoneNumbers|ShortCodes|
 _POOLS: Final = {"PhoneNumbers": "phone_numbers", "ShortCodes": "short_codes", "AlphaSenders": "alpha_senders"}
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """
-    What a client asked, without its secret.
-
-    Attributes:
-        target: Path and query as they were sent.
-        form: The values of each parameter of a POST.
-        user: The account or key SID it came with.
-        at: By the account's clock.
-        monotonic_s: By `time.monotonic`, to tell how long a client really waited.
-    """
-
-    method: str
-    target: str
-    path: str
-    query: Mapping[str, str]
-    form: Mapping[str, Sequence[str]]
-    user: str | None
-    at: datetime
-    monotonic_s: float
-
-    def value(self, name: str) -> str:
-        """
-        The last value of a form parameter, empty if there is none.
-        """
-        return self.form.get(name, [""])[-1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """
-    A complete answer.
-    """
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-def document(payload: JSON, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
-    """
-    An answer in JSON.
-    """
-    body = json.dumps(payload).encode()
-    return Reply(status=status, body=body, headers={"Content-Type": "application/json", **(headers or {})})
 
 
 def problem(code: int, message: str | None = None, headers: Mapping[str, str] | None = None) -> Reply:

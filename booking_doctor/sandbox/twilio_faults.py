@@ -1,8 +1,8 @@
 """
 Everything that can go wrong between a client and Twilio, to order.
 
-A fault is data: what is answered instead, what is done to the true answer, when it hangs, how it ends. The server in
-`twilio_http` carries it out. Twilio's own refusals are from its pages on the errors 20003, 20008, 20429, 20500 and
+A fault is data: what is answered instead, what is done to the true answer, when it hangs, how it ends. A `Simulator`
+carries it out. Twilio's own refusals are from its pages on the errors 20003, 20008, 20429, 20500 and
 63038; the rest is what proxies and networks do.
 """
 
@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from booking_doctor.sandbox.twilio_api import Reply, Request, problem
+from booking_doctor.sandbox.exchange import Reply, Request
+from booking_doctor.sandbox.twilio_api import problem
 
 Ending: TypeAlias = Literal["whole", "truncated", "reset", "closed"]
 

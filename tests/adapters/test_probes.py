@@ -15,8 +15,8 @@ from booking_doctor.adapters import probes
 from booking_doctor.adapters.probes import TwilioAccountProbe
 from booking_doctor.adapters.services import Patience
 from booking_doctor.errors import TwilioRefused, TwilioUnreachable
+from booking_doctor.sandbox.exchange import document
 from booking_doctor.sandbox.twilio import Credential, TwilioAccount
-from booking_doctor.sandbox.twilio_api import document
 from booking_doctor.sandbox.twilio_faults import Fault
 from booking_doctor.sandbox.twilio_http import TwilioSimulator
 from booking_doctor.settings import TWILIO_API, Secret, TwilioSettings

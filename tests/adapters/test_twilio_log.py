@@ -41,8 +41,9 @@ from booking_doctor.adapters.twilio import SCAN_PAGES, TwilioLog
 from booking_doctor.errors import SettingsError, TwilioError, TwilioRefused, TwilioUnreachable
 from booking_doctor.evidence import Page, Unread
 from booking_doctor.findings import Silent, Window
+from booking_doctor.sandbox.exchange import Reply, Request
 from booking_doctor.sandbox.twilio import Credential, TwilioAccount
-from booking_doctor.sandbox.twilio_api import Reply, Request, problem
+from booking_doctor.sandbox.twilio_api import problem
 from booking_doctor.sandbox.twilio_faults import Fault, On
 from booking_doctor.sandbox.twilio_http import TwilioSimulator
 from booking_doctor.sandbox.twilio_log import Message

@@ -1,0 +1,61 @@
+"""
+What a client asks of a simulator, and what it is answered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+JSON: TypeAlias = "str | int | bool | Sequence[JSON] | Mapping[str, JSON] | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    What a client asked, without its secret.
+
+    Attributes:
+        target: Path and query as they were sent.
+        form: The values of each parameter of a POST.
+        user: Who asks: with Basic authentication the name, which may be public.
+        at: By the simulator's clock.
+        monotonic_s: By `time.monotonic`, to tell how long a client really waited.
+    """
+
+    method: str
+    target: str
+    path: str
+    query: Mapping[str, str]
+    form: Mapping[str, Sequence[str]]
+    user: str | None
+    at: datetime
+    monotonic_s: float
+
+    def value(self, name: str) -> str:
+        """
+        The last value of a form parameter, empty if there is none.
+        """
+        return self.form.get(name, [""])[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """
+    A complete answer.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def document(payload: JSON, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    """
+    An answer in JSON.
+    """
+    body = json.dumps(payload).encode()
+    return Reply(status=status, body=body, headers={"Content-Type": "application/json", **(headers or {})})
