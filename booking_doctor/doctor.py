@@ -192,15 +192,14 @@ class Doctor:
             command=lambda words: _command(words, request),
             open_database=lambda: self._sources.queries,
             open_account=self._sources.account,
-            compare=_Once(lambda: self._compare(request)),
+            compare=lambda: self._compare(request),
         )
 
     def _examine(self, command: str, checks: Sequence[Check], request: Request, chart: Chart) -> Report:
         examined = self._examination(checks, chart)
         # NOTE: a check whose findings stand without Twilio passes over what the comparison could not read.
         told = {skipped.reason for skipped in examined.skipped}
-        unread = chart.compare.unread if isinstance(chart.compare, _Once) else []
-        untold = [skipped for skipped in unread if skipped.reason not in told]
+        untold = [skipped for skipped in chart.unread if skipped.reason not in told]
         examined = replace(examined, skipped=[*examined.skipped, *untold])
         code, reason = _examined(examined, request.fail_on)
         return self._report(
@@ -239,6 +238,17 @@ class Doctor:
             coverage={**report.coverage, **coverage},
             next_steps=[_command("backfill", request)] if lost else [],
         )
+
+    def jobs(self, request: Request) -> Report:
+        """
+        What is overdue, stuck or failed in the queue.
+
+        Raises:
+            SettingsError: A variable that leads to the database is missing or malformed.
+        """
+        checks = request.checks("job")
+        self._sources.queries  # noqa: B018  where there is none, there is no queue to call healthy
+        return self.examine("jobs status", checks, request)
 
     def check_env(self, request: Request, *, live: bool = False, example: VariableSource | None = None) -> Report:
         """
@@ -671,41 +681,6 @@ class Doctor:
         )
 
 
-class _Once:
-    """
-    The comparison of one examination. It is made once, also where it fails: nobody waits for the same answer twice.
-    """
-
-    def __init__(self, compare: Callable[[], Comparison]) -> None:
-        self._compare = compare
-        self._made: Comparison | SourceError | SettingsError | None = None
-
-    def __call__(self) -> Comparison:
-        if self._made is None:
-            try:
-                self._made = self._compare()
-            except (SourceError, SettingsError) as error:
-                self._made = error
-        if isinstance(self._made, Comparison):
-            return self._made
-        raise self._made
-
-    @property
-    def unread(self) -> list[Skipped]:
-        """
-        What it could not look at, or why there is none at all.
-        """
-        match self._made:
-            case None:
-                return []
-            case Comparison():
-                return list(self._made.unread)
-            case SourceError() as error:
-                return [Skipped(check=error.source, kind=error.kind, reason=error.sentence)]
-            case SettingsError() as error:
-                return [Skipped(check="twilio-log", kind="not-configured", reason=error.sentence)]
-
-
 def request_of(plan: Plan, request: Request) -> Request:
     """
     The request with the window and the senders that *plan* was made for.
@@ -720,6 +695,8 @@ def _examined(examined: Examination, fail_on: FailOn) -> tuple[ExitCode, str]:
     reason = _severities(severities) + _set_aside(examined)
     if any(skipped.kind in {"unreachable", "not-permitted"} for skipped in examined.skipped):
         return ExitCode.INCOMPLETE, f"{reason}, but not everything could be looked at"
+    if not examined.made and any(skipped.kind == "not-configured" for skipped in examined.skipped):
+        return ExitCode.INCOMPLETE, "nothing could be looked at, because it is not set where to look"
     failed = any(severity.reaches(fail_on) for severity in severities)
     return ExitCode.FINDINGS if failed else ExitCode.OK, reason
 

@@ -66,6 +66,12 @@ class SettingsError(DoctorError):
     exit_code = ExitCode.USAGE
 
 
+class NotConfigured(SettingsError):
+    """
+    Nothing at all is set for a source, so this installation may do without it.
+    """
+
+
 class SandboxError(DoctorError):
     """
     The rehearsal world could not be built.

@@ -4,25 +4,32 @@ An examination: the checks that were chosen, made on the evidence there is, less
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Collection, Hashable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import cached_property
+from threading import Lock
+from typing import Any, TypeVar
 
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.checks.check import Check, Evidence
-from booking_doctor.checks.runner import NotMade, findings_of, run, skipped_of
+from booking_doctor.checks.runner import findings_of, run, skipped_of, why_not
 from booking_doctor.discrepancies import Comparison
+from booking_doctor.errors import SourceError
 from booking_doctor.evidence import Account, Queries, VariableSource
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Skipped, Window
 from booking_doctor.settings import Ignored
+
+_Known = TypeVar("_Known")
 
 
 @dataclass(kw_only=True)
 class Chart:
     """
-    The evidence of one examination: `booking_doctor.checks.check.Evidence`. Each source is opened once, when first asked for.
+    The evidence of one examination: `booking_doctor.checks.check.Evidence`.
+
+    Each source is opened when it is first asked for, and asked once: whoever comes later, from whatever thread, gets the
+    same answer, or the same failure without another wait.
     """
 
     now: datetime
@@ -37,26 +44,68 @@ class Chart:
     open_account: Callable[[], Account] = field(repr=False)
     compare: Callable[[], Comparison] = field(repr=False)
 
-    @cached_property
+    _answers: dict[Hashable, Future[Any]] = field(default_factory=dict, init=False, repr=False)
+    _asking: Lock = field(default_factory=Lock, init=False, repr=False)
+
+    @property
     def database(self) -> Queries:
         """
         The application's database.
         """
-        return self.open_database()
+        return self._asked("database", self._reached)
 
-    @cached_property
+    def _reached(self) -> Queries:
+        database = self.open_database()
+        # NOTE: it connects only when it is asked something; a server that does not answer is waited for here, once.
+        database.rows("SELECT 1 AS here")
+        return database
+
+    @property
     def account(self) -> Account:
         """
         The Twilio account, for live questions.
         """
-        return self.open_account()
+        return self._asked("account", self.open_account)
 
-    @cached_property
+    @property
     def comparison(self) -> Comparison:
         """
         The Twilio log against the database.
         """
-        return self.compare()
+        return self._asked("comparison", self.compare)
+
+    @property
+    def unread(self) -> list[Skipped]:
+        """
+        What the comparison could not look at, or why there is none; nothing where none was asked for.
+        """
+        answer = self._answers.get("comparison")
+        if answer is None or not answer.done():
+            return []
+        error = answer.exception()
+        if error is None:
+            return list(answer.result().unread)
+        kind, reason = why_not(error)
+        return [
+            Skipped(check=error.source if isinstance(error, SourceError) else "twilio-log", kind=kind, reason=reason)
+        ]
+
+    def once(self, look: Callable[[Evidence], _Known]) -> _Known:
+        """
+        What *look* sees, looked for once.
+        """
+        return self._asked(look, lambda: look(self))
+
+    def _asked(self, question: Hashable, ask: Callable[[], _Known]) -> _Known:
+        with self._asking:
+            first = question not in self._answers
+            answer: Future[_Known] = self._answers.setdefault(question, Future())
+        if first:
+            try:
+                answer.set_result(ask())
+            except BaseException as error:  # noqa: BLE001  whatever it was, it is everybody's answer
+                answer.set_exception(error)
+        return answer.result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,23 +145,24 @@ def examine(
     """
     outcomes = run(checks, evidence, executor)
     findings = findings_of(outcomes)
-    looked = {outcome.check.name for outcome in outcomes if not isinstance(outcome, NotMade)}
     living_with = {entry.fingerprint for entry in ignored if today < entry.until}
     lapsed = {entry.fingerprint for entry in ignored} - living_with
+    standing = [finding for finding in findings if finding.fingerprint not in living_with]
+    saw_all = {outcome.check.name for outcome in outcomes if outcome.made and not outcome.blind}
     return Examination(
-        made=len(looked),
-        findings=[finding for finding in findings if finding.fingerprint not in living_with],
-        skipped=skipped_of(outcomes),
+        made=sum(outcome.made for outcome in outcomes),
+        findings=standing,
+        skipped=skipped_of(outcomes, standing),
         suppressed=[finding for finding in findings if finding.fingerprint in living_with],
         lapsed=[finding for finding in findings if finding.fingerprint in lapsed],
-        idle=_idle([entry.fingerprint for entry in ignored], findings, looked),
+        idle=_idle([entry.fingerprint for entry in ignored], findings, saw_all),
     )
 
 
-def _idle(entries: Sequence[str], findings: Sequence[Finding], looked: Collection[str]) -> list[str]:
+def _idle(entries: Sequence[str], findings: Sequence[Finding], saw_all: Collection[str]) -> list[str]:
     """
-    The entries that match nothing. One whose check was not made here may still match elsewhere.
+    The entries that match nothing. One whose check did not see all here may still match elsewhere.
     """
     found = {finding.fingerprint for finding in findings}
     names = {entry: entry.partition(":")[0] for entry in entries if entry not in found}
-    return [entry for entry, name in names.items() if name in looked or name not in CATALOGUE]
+    return [entry for entry, name in names.items() if name in saw_all or name not in CATALOGUE]

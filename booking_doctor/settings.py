@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from booking_doctor.errors import SettingsError
+from booking_doctor.errors import NotConfigured, SettingsError
 
 DATABASE_VARIABLES: Final = ("DATABASE_URL", "SUPABASE_DB_URL", "POSTGRES_URL")
 TWILIO_API: Final = "https://api.twilio.com"
@@ -169,12 +169,13 @@ def database_settings(variables: Mapping[str, str]) -> DatabaseSettings:
     The database that the first of `DATABASE_VARIABLES` names.
 
     Raises:
-        SettingsError: None is set, or it is no PostgreSQL URL.
+        NotConfigured: None is set.
+        SettingsError: It is no PostgreSQL URL.
     """
     named = {name: _database_url(name, variables[name]) for name in DATABASE_VARIABLES if variables.get(name)}
     if not named:
         message = f"no database is set: {DATABASE_VARIABLES[0]} is missing"
-        raise SettingsError(
+        raise NotConfigured(
             message, hint="set it to postgresql://user:password@host:port/database, or name a file with --env-file"
         )
     chosen, *others = named.values()
@@ -277,6 +278,9 @@ def _split(url: str) -> _Split | None:
 _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-fA-F]{32}")
 _KEY_SID: Final = re.compile(r"SK[0-9a-fA-F]{32}")
 _SERVICE_SID: Final = re.compile(r"MG[0-9a-fA-F]{32}")
+_LOGIN: Final = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET")
+"""Where none of these is set, nobody meant Twilio to be asked."""
+
 _SENDER: Final = re.compile(r"\+[1-9][0-9]{6,14}|[1-9][0-9]{2,7}|(?=.*[A-Za-z])[A-Za-z0-9 &+_-]{1,11}")
 
 
@@ -288,8 +292,12 @@ def twilio_settings(variables: Mapping[str, str], *, senders_needed: bool = True
         senders_needed: Whether a sender must be set; ``--all-senders`` does without.
 
     Raises:
+        NotConfigured: None of it is set.
         SettingsError: A variable is missing or malformed.
     """
+    if not any(variables.get(name) for name in _LOGIN):
+        message = f"{_LOGIN[0]} is missing"
+        raise NotConfigured(message, hint=_UNSET.format(_LOGIN[0]))
     account_sid = _shaped(variables, "TWILIO_ACCOUNT_SID", _ACCOUNT_SID, "AC and 32 hexadecimal digits")
     key, secret = variables.get("TWILIO_API_KEY"), variables.get("TWILIO_API_SECRET")
     if key and secret:
@@ -307,12 +315,14 @@ def twilio_settings(variables: Mapping[str, str], *, senders_needed: bool = True
     )
 
 
+_UNSET: Final = "set {} in the environment, in .env, or in a file named with --env-file"
+
+
 def _required(variables: Mapping[str, str], name: str, hint: str | None = None) -> str:
     value = variables.get(name)
     if not value:
         message = f"{name} is missing"
-        usual = f"set {name} in the environment, in .env, or in a file named with --env-file"
-        raise SettingsError(message, hint=hint or usual)
+        raise SettingsError(message, hint=hint or _UNSET.format(name))
     return value
 
 

@@ -5,14 +5,20 @@ What somebody decided to live with: for a time, counted, and never forgotten.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
 
 from booking_doctor.checks import CATALOGUE, select
+from booking_doctor.checks.check import Evidence
 from booking_doctor.doctor import Doctor, Request
-from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Report, Window
+from booking_doctor.errors import DatabaseUnreachable, ExitCode, NotConfigured, SettingsError, TwilioRefused
+from booking_doctor.examination import Chart
+from booking_doctor.findings import Disclosure, Report, Window
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.settings import Ignored, Preferences
 
@@ -145,3 +151,140 @@ def test_reconcile_obeys(scene: World, open_doctor: Callable[..., Doctor]) -> No
     assert (both.findings, both.exit_code) == ([], ExitCode.OK)
     assert both.exit_reason == "no findings, 2 ignored for now"
     assert both.coverage["ignored_without_match"] == ["message-orphaned:message/gone"]
+
+
+# --- the evidence ----------------------------------------------------------------------------------------------------
+
+
+def chart(**sources: Callable[[], Any]) -> Chart:
+    """
+    Evidence from these sources.
+    """
+
+    def nowhere() -> Any:
+        raise AssertionError
+
+    now = datetime(2025, 12, 8, tzinfo=UTC)
+    opened: dict[str, Any] = {"open_database": nowhere, "open_account": nowhere, "compare": nowhere}
+    return Chart(
+        now=now,
+        window=Window(now - timedelta(days=7), now),
+        disclosure=Disclosure(),
+        region="US",
+        variables=(),
+        expected=None,
+        command=lambda words: words,
+        **{**opened, **sources},
+    )
+
+
+SOURCES: Final = {"open_database": "database", "open_account": "account", "compare": "comparison"}
+
+
+@pytest.mark.parametrize("error", [DatabaseUnreachable("gone"), SettingsError("none"), ValueError("a bug")])
+@pytest.mark.parametrize("opens", SOURCES)
+def test_a_source_that_fails_is_asked_once(opens: str, error: Exception) -> None:
+    """
+    Whatever went wrong, whoever asks again hears the same at once.
+    """
+    asked: list[str] = []
+
+    def ask() -> None:
+        asked.append(opens)
+        raise error
+
+    evidence = chart(**{opens: ask})
+
+    for _ in range(3):
+        with pytest.raises(type(error)) as caught:
+            getattr(evidence, SOURCES[opens])
+        assert caught.value is error
+    assert asked == [opens]
+
+
+def test_a_database_that_does_not_answer_is_asked_once() -> None:
+    """
+    It is opened without a word; the first question finds out, for all.
+    """
+    asked: list[str] = []
+
+    def rows(question: str, **_: object) -> None:
+        asked.append(question)
+        message = "no connection"
+        raise DatabaseUnreachable(message)
+
+    evidence = chart(open_database=lambda: SimpleNamespace(rows=rows))
+
+    for _ in range(3):
+        with pytest.raises(DatabaseUnreachable):
+            _ = evidence.database
+    assert len(asked) == 1
+
+
+def test_several_ask_at_once() -> None:
+    """
+    The second waits for the answer to the first.
+    """
+    begun, release = Event(), Event()
+    asked: list[int] = []
+
+    def ask() -> object:
+        asked.append(1)
+        begun.set()
+        release.wait(10)
+        return object()
+
+    evidence = chart(compare=ask)
+    with ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(lambda: evidence.comparison) for _ in range(4)]
+        begun.wait(10)
+        assert evidence.unread == []
+        release.set()
+
+    assert len({id(answer.result()) for answer in answers}) == 1
+    assert asked == [1]
+
+
+def test_a_look_that_several_checks_share() -> None:
+    """
+    It is done once, and another one is another.
+    """
+    evidence, looks = chart(), []
+
+    def look(seen: Evidence) -> int:
+        looks.append(seen)
+        return len(looks)
+
+    def other(seen: Evidence) -> int:
+        return look(seen)
+
+    assert [evidence.once(look), evidence.once(look), evidence.once(other)] == [1, 1, 2]
+    assert looks == [evidence, evidence]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "check"),
+    [
+        (TwilioRefused("no", status=401, code=20003), "not-permitted", "twilio-log"),
+        (DatabaseUnreachable("gone"), "unreachable", "database"),
+        (NotConfigured("not set"), "not-configured", "twilio-log"),
+        (SettingsError("malformed"), "unreachable", "twilio-log"),
+        (ValueError("hunter2"), "unreachable", "twilio-log"),
+    ],
+)
+def test_a_comparison_that_failed(error: Exception, kind: str, check: str) -> None:
+    """
+    Why there is none is told, though each check that asked for it may have gone on without.
+    """
+
+    def compare() -> None:
+        raise error
+
+    evidence = chart(compare=compare)
+    assert evidence.unread == []
+    with pytest.raises(type(error)):
+        _ = evidence.comparison
+
+    [skipped] = evidence.unread
+    assert (skipped.check, skipped.kind) == (check, kind)
+    assert "hunter2" not in skipped.reason

@@ -10,11 +10,13 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from booking_doctor.discrepancies import Comparison
 from booking_doctor.evidence import Account, Queries, VariableSource
-from booking_doctor.findings import Disclosure, Finding, JSONValue, Severity, Window
+from booking_doctor.findings import Disclosure, Finding, JSONValue, Severity, SkipKind, Window
+
+_Known = TypeVar("_Known")
 
 HEADINGS: Final = ("## Why it matters", "## How to repair", "## When this is fine")
 """What every page has, in this order, after its opening."""
@@ -95,6 +97,11 @@ class Evidence(Protocol):
             SourceError: Either could not be read.
         """
 
+    def once(self, look: Callable[[Evidence], _Known]) -> _Known:
+        """
+        What *look* sees; where several checks ask for it, it looks once, and fails alike for all where it fails.
+        """
+
     def command(self, words: str) -> str:
         """
         A command line that looks at the same, to be copied.
@@ -117,7 +124,22 @@ class Fault:
     severity: Severity | None = None
 
 
-Look: TypeAlias = "Callable[[Evidence], Iterable[Fault]]"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlindSpot:
+    """
+    Something that a check could not look at, while it looked at the rest.
+
+    Attributes:
+        subject: What it is about, as a finding would name it; None for nothing that a finding could be about.
+        kind, reason: As in the report's ``skipped`` list.
+    """
+
+    subject: str | None
+    reason: str
+    kind: SkipKind = "unreachable"
+
+
+Look: TypeAlias = "Callable[[Evidence], Iterable[Fault | BlindSpot]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +149,7 @@ class Check:
 
     Attributes:
         name: The finding's name, in kebab-case; its first word is the family.
-        after: Checks whose fault, or whose not having been made, makes this one pointless.
+        after: Checks that must have looked before it, and whose faults explain what it cannot look at.
         limit_s: How long it may take, in seconds.
         page: What ``explain`` shows, in Markdown.
     """

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from booking_doctor.checks.check import Evidence, Fault, check
+from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
 from booking_doctor.checks.shapes import (
     SHAPES,
     Dirt,
@@ -27,7 +27,7 @@ from booking_doctor.checks.shapes import (
     project_of_address,
     project_of_database,
 )
-from booking_doctor.errors import SettingsError, TwilioRefused
+from booking_doctor.errors import NotConfigured, TwilioRefused
 from booking_doctor.evidence import Queries, VariableSource
 from booking_doctor.findings import JSONValue, Severity
 from booking_doctor.settings import DATABASE_VARIABLES, DatabaseSettings, database_settings
@@ -551,7 +551,7 @@ def _credential(evidence: Evidence) -> str:
 
 
 @check(Severity.ERROR, after=("env-rejected",), limit_s=LIVE_LIMIT_S)
-def env_sender_unusable(evidence: Evidence) -> Iterator[Fault]:
+def env_sender_unusable(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     Twilio knows the account, and the account cannot send from what is set.
 
@@ -573,9 +573,13 @@ def env_sender_unusable(evidence: Evidence) -> Iterator[Fault]:
     number, service = sound.get("TWILIO_PHONE_NUMBER"), sound.get("TWILIO_MESSAGING_SERVICE_SID")
     if number and not number.value.startswith("+"):
         message = "TWILIO_PHONE_NUMBER is a short code or a name, which is in no list of Twilio's that could be asked"
-        raise SettingsError(message)
-    capable = account.sends_sms(number.value) if number else True
-    staffed = account.has_senders(service.value) if service else True
+        raise NotConfigured(message)
+    try:
+        capable = account.sends_sms(number.value) if number else True
+        staffed = account.has_senders(service.value) if service else True
+    except TwilioRefused as error:
+        yield BlindSpot(subject=f"env/{_credential(evidence)}", kind=error.kind, reason=error.sentence)
+        return
     if number and not capable:
         masked = evidence.disclosure.phone(number.value)
         seen = "is none of this account's numbers" if capable is None else "cannot send SMS"

@@ -595,4 +595,5 @@ def message_findings(comparison: Comparison, disclosure: Disclosure, backfill: s
         backfill: The command that plans the repair of the same window.
     """
     evidence = compared(comparison, disclosure, lambda _: backfill)
-    return [made.finding(fault) for made in COMPARED for fault in made.look(evidence)]
+    seen = ((made, fault) for made in COMPARED for fault in made.look(evidence))
+    return [made.finding(fault) for made, fault in seen if isinstance(fault, Fault)]

@@ -1,128 +1,136 @@
 """
 Makes checks, each on its own: one that crashes, hangs or may not look is named and stops nobody else.
+
+A check looks whatever the others have found. What it could not look at it says, by an error that stops it or by a
+`BlindSpot`, and that makes the answer incomplete. There is one excuse: the fault behind it is one that a check in its
+`after` has found, about the same subject, and that finding stands. Then the finding says it all, and the blind spot is
+not applicable. Whoever ignores that finding, or does not choose its check, hears of what it blinds instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
-from booking_doctor.checks.check import Check, Evidence
-from booking_doctor.errors import NotHere, SettingsError, SourceError
+from booking_doctor.checks.check import BlindSpot, Check, Evidence
+from booking_doctor.errors import NotConfigured, NotHere, SettingsError, SourceError
 from booking_doctor.findings import Finding, Severity, SkipKind, Skipped
 
 OPTIONAL_TABLES: Final = frozenset({"jobs", "audit_logs", "webhook_logs", "events", "bookings"})
 """Tables that an application may do without: then the checks of them are not applicable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
     """
-    It looked, and found nothing.
-    """
-
-    check: Check
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """
-    It looked, and found something.
-    """
-
-    check: Check
-    findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NotMade:
-    """
-    It could not look.
+    What came of a check.
 
     Attributes:
-        findings: What it found before it could look no further.
-        skipped: Why not; None where it waits for another that could not look either, which says so once for all.
+        made: Whether it looked to its end.
+        findings: What it found, also where it could then look no further.
+        blind: What it could not look at; at the end, what stopped it.
     """
 
     check: Check
-    skipped: Skipped | None
+    made: bool = True
     findings: tuple[Finding, ...] = ()
-
-
-Outcome: TypeAlias = Passed | Found | NotMade
+    blind: tuple[BlindSpot, ...] = ()
 
 
 def run(checks: Sequence[Check], evidence: Evidence, executor: Executor) -> list[Outcome]:
     """
     Make the checks in their order.
 
-    A check waits for those in its `after`, where they are among *checks*: without an answer from them it is not made.
+    One that comes after a check that got no answer would get none either: it is not made, for the same reason.
 
     Args:
         executor: Has a free thread whenever one is wanted: a check that hangs keeps its thread.
     """
     outcomes: dict[str, Outcome] = {}
-    for made in checks:
-        unmet = [name for name in made.after if name in outcomes and not isinstance(outcomes[name], Passed)]
-        outcomes[made.name] = _dependent(made, outcomes[unmet[0]]) if unmet else _made(made, evidence, executor)
+    for check in checks:
+        before = [outcomes[name] for name in check.after if name in outcomes]
+        unanswered = next((outcome for outcome in before if not outcome.made), None)
+        outcomes[check.name] = (
+            Outcome(check=check, made=False, blind=unanswered.blind[-1:])
+            if unanswered
+            else _look(check, evidence, executor)
+        )
     return list(outcomes.values())
 
 
-def _dependent(check: Check, before: Outcome) -> NotMade:
-    if isinstance(before, NotMade):
-        return NotMade(check, None)
-    return NotMade(check, _skipped(check, "not-applicable", f"{before.check.name} comes first"))
-
-
-def _made(check: Check, evidence: Evidence, executor: Executor) -> Outcome:
+def _look(check: Check, evidence: Evidence, executor: Executor) -> Outcome:
     found: list[Finding] = []
+    blind: list[BlindSpot] = []
 
     def look() -> None:
-        for fault in check.look(evidence):
-            found.append(check.finding(fault))  # noqa: PERF401  what was found before an error stands
+        # NOTE: kept one by one, because what was found before an error stands.
+        for seen in check.look(evidence):
+            if isinstance(seen, BlindSpot):
+                blind.append(seen)
+            else:
+                found.append(check.finding(seen))
 
     future = executor.submit(look)
     try:
         future.result(check.limit_s)
     except Late:
         future.cancel()
-        late = _skipped(check, "unreachable", f"no answer within {check.limit_s:g} s")
-        return NotMade(check, late, tuple(found))
+        stopped = BlindSpot(subject=None, reason=f"no answer within {check.limit_s:g} s")
     except Exception as error:  # noqa: BLE001  a bug in one check is no reason to lose the others
-        return NotMade(check, _why_not(check, error), tuple(found))
-    return Found(check, tuple(found)) if found else Passed(check)
+        kind, reason = why_not(error)
+        stopped = BlindSpot(subject=_subject(error, evidence), kind=kind, reason=reason)
+    else:
+        return Outcome(check=check, findings=tuple(found), blind=tuple(blind))
+    return Outcome(check=check, made=False, findings=tuple(found), blind=(*blind, stopped))
 
 
-def _why_not(check: Check, error: Exception) -> Skipped:
+def why_not(error: BaseException) -> tuple[SkipKind, str]:
+    """
+    Why something could not be looked at, as a report says it.
+    """
     match error:
         case NotHere(column=None) if error.table in OPTIONAL_TABLES:
-            return _skipped(check, "not-applicable", error.sentence)
+            return "not-applicable", error.sentence
         case SourceError():
-            return _skipped(check, error.kind, error.sentence)
+            return error.kind, error.sentence
+        case NotConfigured():
+            return "not-configured", error.sentence
         case SettingsError():
-            return _skipped(check, "not-configured", error.sentence)
+            # NOTE: what is set and cannot be used was meant to be looked at.
+            return "unreachable", error.sentence
         case _:
             # NOTE: the message is left out, because it may hold a value.
-            return _skipped(check, "unreachable", f"the check crashed ({type(error).__name__}): a bug in it")
+            return "unreachable", f"the check crashed ({type(error).__name__}): a bug in it"
 
 
-def _skipped(check: Check, kind: SkipKind, reason: str) -> Skipped:
-    return Skipped(check=check.name, kind=kind, reason=reason)
+def _subject(error: Exception, evidence: Evidence) -> str | None:
+    return f"schema/{evidence.database.name(error.table)}" if isinstance(error, NotHere) else None
 
 
 def findings_of(outcomes: Iterable[Outcome]) -> list[Finding]:
     """
     All findings, worst first, then in the catalogue's order.
     """
-    found = [finding for outcome in outcomes if not isinstance(outcome, Passed) for finding in outcome.findings]
+    found = [finding for outcome in outcomes for finding in outcome.findings]
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
-def skipped_of(outcomes: Iterable[Outcome]) -> list[Skipped]:
+def skipped_of(outcomes: Iterable[Outcome], standing: Iterable[Finding]) -> list[Skipped]:
     """
-    What could not be looked at, each once.
+    What could not be looked at.
+
+    Args:
+        standing: The findings that count.
     """
-    return [outcome.skipped for outcome in outcomes if isinstance(outcome, NotMade) and outcome.skipped]
+    told = {finding.fingerprint for finding in standing}
+    return [_skipped(outcome.check, spot, told) for outcome in outcomes for spot in outcome.blind]
+
+
+def _skipped(check: Check, spot: BlindSpot, told: Collection[str]) -> Skipped:
+    first = next((name for name in check.after if f"{name}:{spot.subject}" in told), None)
+    if first is None:
+        return Skipped(check=check.name, kind=spot.kind, reason=spot.reason)
+    return Skipped(check=check.name, kind="not-applicable", reason=f"{spot.reason}; {first} comes first")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from booking_doctor.checks.check import Evidence, Fault, check
+from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
 from booking_doctor.errors import NotHere
 from booking_doctor.evidence import Queries
 from booking_doctor.findings import Severity
@@ -140,7 +140,7 @@ def _to_find(table: str, elsewhere: list[Any]) -> str:
 
 
 @check(Severity.ERROR, after=("schema-table-missing",))
-def schema_column_missing(evidence: Evidence) -> Iterator[Fault]:
+def schema_column_missing(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     A table lacks a column that the application's recording or the doctor needs.
 
@@ -160,6 +160,9 @@ def schema_column_missing(evidence: Evidence) -> Iterator[Fault]:
     """
     database = evidence.database
     for table, columns in NEEDED.items():
+        if not database.has(table):
+            yield BlindSpot(subject=subject(database, table), reason=f"there is no table {database.name(table)}")
+            continue
         for column in columns:
             if not database.has(table, column):
                 name = database.name(table, column)

@@ -146,5 +146,5 @@ def status(
             select=select,
             ignore=ignore,
         )
-        report = opened.examine("jobs status", asked.checks("job"), asked)
+        report = opened.jobs(asked)
     finish(report, format, output, ctx.obj)

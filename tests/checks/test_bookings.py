@@ -19,6 +19,7 @@ from booking_doctor.sandbox.incidents import World, december_incident
 
 ANNA, BERT = "+15550104011", "+15550104012"
 SID = "SM" + "0123456789abcdef" * 2
+NO_TWILIO = {"TWILIO_ACCOUNT_SID": "", "TWILIO_AUTH_TOKEN": ""}
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 Look = Callable[..., Report]
 
@@ -304,11 +305,38 @@ def test_twilio_not_configured(scene: World, look: Look) -> None:
     """
     booked(scene, "{}")
 
-    report = look(TWILIO_ACCOUNT_SID="")
+    report = look(**NO_TWILIO)
 
     assert "TWILIO_ACCOUNT_SID" in str(only(report).evidence["not_asked"])
     assert report.exit_code is ExitCode.FINDINGS
     assert [skipped.kind for skipped in report.skipped] == ["not-configured"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TWILIO_ACCOUNT_SID", ""),
+        ("TWILIO_ACCOUNT_SID", "AC12"),
+        ("TWILIO_AUTH_TOKEN", ""),
+        ("TWILIO_AUTH_TOKEN", "\N{NO-BREAK SPACE}x"),
+        ("TWILIO_PHONE_NUMBER", ""),
+        ("TWILIO_PHONE_NUMBER", "\N{NO-BREAK SPACE}x"),
+        ("TWILIO_API_BASE_URL", "twilio"),
+    ],
+)
+def test_twilio_half_configured(scene: World, look: Look, name: str, value: str) -> None:
+    """
+    What is set and cannot be used was meant to be asked: the database is looked at all the same, and nothing is healthy.
+    """
+    message = scene.text(ANNA, scene.now - HOUR)
+    booked(scene, sms(message_sid=message.sid))
+    booked(scene, "{}", BERT)
+
+    report = look(**{name: value})
+
+    assert name in str(only(report).evidence["not_asked"])
+    assert report.exit_code is ExitCode.INCOMPLETE
+    assert [skipped.kind for skipped in report.skipped] == ["unreachable"]
 
 
 def test_deferred_text_to_another_phone(scene: World, look: Look) -> None:
@@ -331,7 +359,7 @@ def test_recorded_text_to_another_phone(scene: World, look: Look) -> None:
     scene.record(message, scene.customer(BERT))
     booking = booked(scene, sms(message_sid=message.sid, to_number=ANNA))
 
-    for report in (look(), look(TWILIO_ACCOUNT_SID="")):
+    for report in (look(), look(**NO_TWILIO)):
         assert only(report).fingerprint == f"booking-metadata-incomplete:booking/{booking}"
 
 

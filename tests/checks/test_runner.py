@@ -6,28 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import timedelta
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from booking_doctor.adapters.threads import DaemonExecutor
-from booking_doctor.checks.check import Check, Evidence, Fault
-from booking_doctor.checks.runner import (
-    OPTIONAL_TABLES,
-    Found,
-    NotMade,
-    Outcome,
-    Passed,
-    findings_of,
-    run,
-    skipped_of,
-)
+from booking_doctor.checks.check import BlindSpot, Check, Evidence, Fault
+from booking_doctor.checks.runner import OPTIONAL_TABLES, Outcome, findings_of, run, skipped_of
 from booking_doctor.doctor import Doctor, Request
 from booking_doctor.errors import (
     DatabaseForbidden,
     DatabaseUnreachable,
     ExitCode,
+    NotConfigured,
     NotHere,
     SchemaMismatch,
     SettingsError,
@@ -35,6 +29,7 @@ from booking_doctor.errors import (
 )
 from booking_doctor.findings import FailOn, Severity, Verdict, Window
 from booking_doctor.sandbox.incidents import World
+from booking_doctor.settings import Ignored, Preferences
 
 SECRET = "hunter2-never-shown"
 
@@ -76,13 +71,36 @@ def raising(error: Exception, *found: str) -> Callable[[Evidence], Iterator[Faul
     return look
 
 
-def outcomes(*checks: Check, executor: Executor | None = None) -> list[Outcome]:
+def blind(subject: str | None, *found: str) -> Callable[[Evidence], Iterator[Fault | BlindSpot]]:
     """
-    What becomes of them; they need no evidence.
+    Some things are found, and something could not be looked at.
     """
-    nothing: Any = None
-    with executor or ThreadPoolExecutor(len(checks)) as threads:
-        return run(checks, nothing, threads)
+
+    def look(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
+        yield BlindSpot(subject=subject, reason="it is dark")
+        yield from ill(*found)(evidence)
+
+    return look
+
+
+NAMES: Any = SimpleNamespace(database=SimpleNamespace(name=lambda table: f"my_{table}"))
+"""Evidence of which only the names of tables are asked."""
+
+
+def outcomes(*checks: Check) -> list[Outcome]:
+    """
+    What becomes of them.
+    """
+    with ThreadPoolExecutor(len(checks)) as threads:
+        return run(checks, NAMES, threads)
+
+
+def skipped(told: list[Outcome], *, ignored: tuple[str, ...] = ()) -> list[tuple[str, str, str]]:
+    """
+    What could not be looked at, where these findings do not count.
+    """
+    standing = [finding for finding in findings_of(told) if finding.fingerprint not in ignored]
+    return [(skip.check, skip.kind, skip.reason) for skip in skipped_of(told, standing)]
 
 
 def test_passed_and_found() -> None:
@@ -91,10 +109,20 @@ def test_passed_and_found() -> None:
     """
     first, second = outcomes(made("job-a", well), made("job-b", ill("job/1", "job/2")))
 
-    assert isinstance(first, Passed)
-    assert isinstance(second, Found)
+    assert (first.made, first.findings, second.made) == (True, (), True)
     assert [finding.fingerprint for finding in second.findings] == ["job-b:job/1", "job-b:job/2"]
-    assert skipped_of([first, second]) == []
+    assert skipped([first, second]) == []
+
+
+def test_a_blind_spot() -> None:
+    """
+    A check may say what it could not look at, and look at the rest.
+    """
+    told = outcomes(made("job-a", blind("job/1", "job/2")))
+
+    assert told[0].made
+    assert [finding.fingerprint for finding in findings_of(told)] == ["job-a:job/2"]
+    assert skipped(told) == [("job-a", "unreachable", "it is dark")]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +134,8 @@ def test_passed_and_found() -> None:
         (TwilioRefused("the token is wrong", status=401, code=20003), "not-permitted", "the token is wrong"),
         (DatabaseUnreachable("no connection"), "unreachable", "no connection"),
         (SchemaMismatch("no column"), "unreachable", "no column"),
-        (SettingsError("DATABASE_URL is missing", hint="set it"), "not-configured", "DATABASE_URL is missing; set it"),
+        (NotConfigured("DATABASE_URL is missing", hint="set it"), "not-configured", "DATABASE_URL is missing; set it"),
+        (SettingsError("DATABASE_URL is malformed"), "unreachable", "DATABASE_URL is malformed"),
         *((NotHere(f"no table {table}", table=table), "not-applicable", table) for table in sorted(OPTIONAL_TABLES)),
         (NotHere("no column attempts", table="jobs", column="attempts"), "unreachable", "no column attempts"),
         (NotHere("no table messages", table="messages"), "unreachable", "no table messages"),
@@ -118,12 +147,12 @@ def test_a_check_that_could_not_look(error: Exception, kind: str, words: str) ->
     It is named with its reason, what it had found by then stands, and the one after it is made.
     """
     told = outcomes(made("job-a", raising(error, "job/1")), made("job-b", ill("job/2")))
-    [skipped] = skipped_of(told)
+    [(check, why, reason)] = skipped(told)
 
-    assert isinstance(told[0], NotMade)
-    assert (skipped.check, skipped.kind) == ("job-a", kind)
-    assert words in skipped.reason
-    assert SECRET not in skipped.reason
+    assert not told[0].made
+    assert (check, why) == ("job-a", kind)
+    assert words in reason
+    assert SECRET not in reason
     assert [finding.fingerprint for finding in findings_of(told)] == ["job-a:job/1", "job-b:job/2"]
 
 
@@ -135,44 +164,29 @@ def test_a_check_that_hangs(threads: Callable[[int], Executor]) -> None:
     released = Event()
     hangs = made("job-a", lambda evidence: released.wait() and [], limit_s=0.05)
     executor = threads(3)
-    nothing: Any = None
 
-    told = run([hangs, made("job-b", ill("job/2")), made("job-c", well)], nothing, executor)
+    told = run([hangs, made("job-b", ill("job/2")), made("job-c", well)], NAMES, executor)
     released.set()
     executor.shutdown()
 
-    [skipped] = skipped_of(told)
-    assert (skipped.check, skipped.kind, skipped.reason) == ("job-a", "unreachable", "no answer within 0.05 s")
-    assert [type(outcome) for outcome in told] == [NotMade, Found, Passed]
+    assert skipped(told) == [("job-a", "unreachable", "no answer within 0.05 s")]
+    assert [outcome.made for outcome in told] == [False, True, True]
 
 
-def test_after_one_that_passed() -> None:
+@pytest.mark.parametrize("before", [well, ill("job/1"), blind("job/1")])
+def test_after_one_that_looked(before: Callable[[Evidence], Any]) -> None:
     """
-    Then it is made.
+    Then it looks, whatever that one saw: a fault in one place says nothing of the others.
     """
-    told = outcomes(made("job-a", well), made("job-b", ill("job/1"), "job-a"))
+    told = outcomes(made("job-a", before), made("job-b", ill("job/2"), "job-a"))
 
-    assert [type(outcome) for outcome in told] == [Passed, Found]
-
-
-def test_after_a_fault() -> None:
-    """
-    Then it is not made, and says what comes first; so does each that would come after it.
-    """
-    told = outcomes(
-        made("job-a", ill("job/1")), made("job-b", ill("job/2"), "job-a"), made("job-c", ill("job/3"), "job-b")
-    )
-
-    assert [finding.name for finding in findings_of(told)] == ["job-a"]
-    assert [(skipped.check, skipped.kind, skipped.reason) for skipped in skipped_of(told)] == [
-        ("job-b", "not-applicable", "job-a comes first")
-    ]
-    assert [type(outcome) for outcome in told] == [Found, NotMade, NotMade]
+    assert told[1].made
+    assert "job-b:job/2" in {finding.fingerprint for finding in findings_of(told)}
 
 
 def test_after_one_that_could_not_look() -> None:
     """
-    The reason is said once for all that wait for it.
+    It would get no answer either: each says so, for the same reason, and none waits for it again.
     """
     told = outcomes(
         made("job-a", raising(DatabaseUnreachable("no connection"))),
@@ -180,9 +194,56 @@ def test_after_one_that_could_not_look() -> None:
         made("job-c", ill("job/3"), "job-b"),
     )
 
-    assert [type(outcome) for outcome in told] == [NotMade, NotMade, NotMade]
-    assert [skipped.check for skipped in skipped_of(told)] == ["job-a"]
+    assert [outcome.made for outcome in told] == [False, False, False]
+    assert skipped(told) == [(name, "unreachable", "no connection") for name in ("job-a", "job-b", "job-c")]
     assert findings_of(told) == []
+
+
+MISSING = NotHere("there is no table my_messages", table="messages")
+
+
+@pytest.mark.parametrize("look", [raising(MISSING), blind("schema/my_messages")])
+def test_a_fault_excuses_what_it_blinds(look: Callable[[Evidence], Any]) -> None:
+    """
+    What could not be looked at does not count where the fault behind it is found, and counts.
+    """
+    told = outcomes(made("job-a", ill("schema/my_messages")), made("job-b", look, "job-a"))
+
+    [(check, kind, reason)] = skipped(told)
+    assert (check, kind) == ("job-b", "not-applicable")
+    assert reason.endswith("; job-a comes first")
+
+
+@pytest.mark.parametrize("look", [raising(MISSING), blind("schema/my_messages")])
+@pytest.mark.parametrize(
+    ("found", "ignored", "after"),
+    [
+        (["schema/my_messages"], ["job-a:schema/my_messages"], ["job-a"]),
+        (["schema/my_messages", "schema/other"], ["job-a:schema/my_messages"], ["job-a"]),
+        (["schema/other"], [], ["job-a"]),
+        (["schema/my_messages"], [], []),
+        ([], [], ["job-a"]),
+    ],
+)
+def test_no_other_fault_does(
+    look: Callable[[Evidence], Any], found: list[str], ignored: list[str], after: list[str]
+) -> None:
+    """
+    A fault that somebody ignores, one of something else, or one that the check does not come after excuses nothing.
+    """
+    told = outcomes(made("job-a", ill(*found)), made("job-b", look, *after))
+
+    assert [skip[:2] for skip in skipped(told, ignored=tuple(ignored))] == [("job-b", "unreachable")]
+
+
+@pytest.mark.parametrize("error", [ValueError(SECRET), DatabaseForbidden("no right"), DatabaseUnreachable("gone")])
+def test_no_fault_excuses_an_accident(error: Exception) -> None:
+    """
+    A crash, a refusal and a silence say nothing about what a finding could be about.
+    """
+    told = outcomes(made("job-a", ill("schema/my_messages")), made("job-b", raising(error), "job-a"))
+
+    assert [skip[1] for skip in skipped(told)] != ["not-applicable"]
 
 
 def test_after_one_that_is_not_made_now() -> None:
@@ -217,16 +278,40 @@ def test_order_of_findings() -> None:
 
 
 @pytest.fixture(name="examined")
-def _examined(scene: World, doctor: Doctor) -> Callable[..., Any]:
+def _examined(scene: World, open_doctor: Callable[..., Doctor]) -> Callable[..., Any]:
     """
-    The report of an examination by these checks.
+    The report of an examination by these checks, ignoring those fingerprints until tomorrow.
     """
 
-    def examine(*checks: Check, fail_on: FailOn = FailOn.ERROR) -> Any:
+    def examine(*checks: Check, fail_on: FailOn = FailOn.ERROR, ignored: tuple[str, ...] = ()) -> Any:
         window = Window(scene.now.replace(year=scene.now.year - 1), scene.now)
+        until = scene.now.date() + timedelta(days=1)
+        entries = tuple(Ignored(fingerprint=fingerprint, reason="a test", until=until) for fingerprint in ignored)
+        doctor = open_doctor(Preferences(ignored=entries))
         return doctor.examine("check-job", checks, Request(window=window, fail_on=fail_on))
 
     return examine
+
+
+def test_an_ignored_fault_hides_nothing(examined: Callable[..., Any]) -> None:
+    """
+    Whoever lives with a fault is told that what it blinds was not looked at; until then the fault says it all.
+    """
+    checks = (made("job-a", ill("schema/messages")), made("job-b", blind("schema/messages"), "job-a"))
+
+    assert examined(*checks).exit_code is ExitCode.FINDINGS
+    assert examined(*checks, ignored=("job-a:schema/messages",)).exit_code is ExitCode.INCOMPLETE
+    assert examined(checks[1]).exit_code is ExitCode.INCOMPLETE
+
+
+@pytest.mark.parametrize("checks", [1, 3])
+def test_nothing_to_look_at(examined: Callable[..., Any], checks: int) -> None:
+    """
+    Where no check could be made because nothing is set, nothing is called healthy.
+    """
+    report = examined(*(made(f"job-{n}", raising(NotConfigured("not set"))) for n in range(checks)))
+
+    assert (report.exit_code, report.coverage["checks_made"]) == (ExitCode.INCOMPLETE, 0)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +321,8 @@ def _examined(scene: World, doctor: Doctor) -> Callable[..., Any]:
         (DatabaseForbidden("no right"), ExitCode.INCOMPLETE, Verdict.INCOMPLETE),
         (NotHere("no table messages", table="messages"), ExitCode.INCOMPLETE, Verdict.INCOMPLETE),
         (NotHere("no table jobs", table="jobs"), ExitCode.OK, Verdict.HEALTHY),
-        (SettingsError("not set"), ExitCode.OK, Verdict.HEALTHY),
+        (NotConfigured("not set"), ExitCode.OK, Verdict.HEALTHY),
+        (SettingsError("malformed"), ExitCode.INCOMPLETE, Verdict.INCOMPLETE),
     ],
 )
 def test_incomplete(examined: Callable[..., Any], error: Exception, code: ExitCode, verdict: Verdict) -> None:

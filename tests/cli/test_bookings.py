@@ -96,6 +96,7 @@ def test_window(scene: World, call: Call) -> None:
     [
         ({"TWILIO_AUTH_TOKEN": "f" * 32}, 3),
         ({"TWILIO_ACCOUNT_SID": None, "TWILIO_AUTH_TOKEN": None}, 1),
+        ({"TWILIO_ACCOUNT_SID": "AC12"}, 3),
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, 3),
         ({"DATABASE_URL": None}, 2),
     ],
@@ -139,6 +140,19 @@ def test_jobs_status_without_a_queue(scene: World, call: Call) -> None:
 
     assert answer.exit_code == 0
     assert {skipped["kind"] for skipped in json.loads(answer.stdout)["skipped"]} == {"not-applicable"}
+
+
+@pytest.mark.parametrize(
+    ("url", "code"), [(None, 2), ("http://somewhere/else", 2), ("postgresql://nobody@127.0.0.1:1/none", 3)]
+)
+def test_jobs_status_without_a_database(call: Call, url: str | None, code: int) -> None:
+    """
+    Where there is no database there is no queue to be called healthy.
+    """
+    answer = call("jobs", "status", "--format", "json", DATABASE_URL=url)
+
+    assert answer.exit_code == code
+    assert "ealthy" not in answer.stdout
 
 
 @pytest.mark.parametrize("words", [["bookings"], ["jobs"], ["jobs", "status"]])

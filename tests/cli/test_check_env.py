@@ -118,7 +118,8 @@ def test_live(look: Callable[..., tuple[int, dict[str, Any]]], scene: World) -> 
     [
         ({"DATABASE_URL": "postgresql://a@127.0.0.1:1/app"}, {"unreachable"}),
         ({"TWILIO_API_BASE_URL": "http://127.0.0.1:1"}, {"unreachable", None}),
-        ({"TWILIO_ACCOUNT_SID": None}, {"not-configured", None}),
+        ({"TWILIO_ACCOUNT_SID": None}, {"unreachable", None}),
+        ({"TWILIO_ACCOUNT_SID": None, "TWILIO_AUTH_TOKEN": None}, {"not-configured", None}),
     ],
 )
 def test_a_live_question_that_could_not_be_put(
