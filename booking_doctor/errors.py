@@ -105,6 +105,12 @@ class DatabaseUnreachable(DatabaseError):
     """
 
 
+class DatabaseLocked(DatabaseUnreachable):
+    """
+    Somebody else has what a statement waited for; it may be tried again.
+    """
+
+
 class DatabaseForbidden(DatabaseError):
     """
     The role may not log in, or may not do what was asked.
@@ -177,6 +183,35 @@ class TwilioRefused(TwilioError):
         self.code = code
 
 
+class PlatformError(SourceError):
+    """
+    The hosting platform gave no answer that can be used.
+    """
+
+    source = "hosting-platform"
+
+
+class PlatformUnreachable(PlatformError):
+    """
+    No connection, a time-out, a server error that would not pass, or an answer that is not the platform's.
+    """
+
+
+class PlatformRefused(PlatformError):
+    """
+    The platform answered, and the answer is no.
+
+    Attributes:
+        status: HTTP status.
+    """
+
+    kind = "not-permitted"
+
+    def __init__(self, summary: str, *, status: int, hint: str | None = None) -> None:
+        super().__init__(summary, hint=hint)
+        self.status = status
+
+
 class PlanRefused(DoctorError):
     """
     The plan was not carried out; nothing was written.
@@ -191,3 +226,91 @@ class PartlyApplied(DoctorError):
     """
 
     exit_code = ExitCode.PARTLY
+
+
+class NothingWritten(DatabaseError):
+    """
+    A statement that should have written one row wrote another number, and the database called that no error: row level
+    security, a rule or a trigger stands in the way.
+
+    Attributes:
+        what: The table, or its column, by the doctor's names.
+    """
+
+    def __init__(self, what: str, found: str = "no row was written") -> None:
+        super().__init__(
+            f"{what} was not stored: {found}, and the database called that no error",
+            hint="look at row level security, rules and triggers: booking-doctor check-schema",
+        )
+        self.what = what
+
+
+class BookingRejected(DoctorError):
+    """
+    The booking flow's answer is no: nothing was written and no text was sent.
+    """
+
+    exit_code = ExitCode.FINDINGS
+
+
+class InputRefused(BookingRejected):
+    """
+    Something of the request cannot be meant, in words for whoever typed it.
+
+    Attributes:
+        field: Which part of the request, such as ``customer_phone``.
+    """
+
+    def __init__(self, summary: str, *, field: str, hint: str | None = None) -> None:
+        super().__init__(summary, hint=hint)
+        self.field = field
+
+
+class TextTooLong(BookingRejected):
+    """
+    The text would be longer than Twilio takes.
+    """
+
+
+class KeyReused(BookingRejected):
+    """
+    An idempotency key came again with another request.
+    """
+
+
+class BookingUnknown(BookingRejected):
+    """
+    No booking has that token, or that id.
+    """
+
+
+class BookingClosed(BookingRejected):
+    """
+    The booking can no longer be confirmed.
+
+    Attributes:
+        status: ``expired`` or ``cancelled``.
+    """
+
+    def __init__(self, summary: str, *, status: str, hint: str | None = None) -> None:
+        super().__init__(summary, hint=hint)
+        self.status = status
+
+
+class OutcomeNotStored(DoctorError):
+    """
+    A text went out, or may have, and what became of it could not be stored.
+
+    Attributes:
+        what: What could not be stored: ``pending_bookings.metadata``.
+        booking_id: Whose text it is.
+        message_sid: Twilio's, where it is known.
+    """
+
+    exit_code = ExitCode.PARTLY
+
+    def __init__(self, summary: str, *, what: str, booking_id: str, message_sid: str | None, hint: str) -> None:
+        super().__init__(summary, hint=hint)
+        self.what = what
+        self.booking_id = booking_id
+        self.message_sid = message_sid

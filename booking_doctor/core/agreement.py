@@ -22,7 +22,7 @@ BOTH: Final = "\x1d"
 
 _ARRIVED: Final = frozenset({"delivered", "read"})
 
-_TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
+TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
 
 _COST_PRECISION: Final = Decimal("0.00001")
 """Applications keep five decimals of a price, Twilio may send more."""
@@ -276,6 +276,6 @@ def _cost_difference(recorded: Decimal | None, twilio: Decimal | None) -> Differ
 
 def _body_difference(recorded: str | None, twilio: str | None) -> Difference | None:
     redacted = not twilio
-    if not recorded or redacted or twilio in {recorded, _TRIAL_PREFIX + recorded}:
+    if not recorded or redacted or twilio in {recorded, TRIAL_PREFIX + recorded}:
         return None
     return Difference("body", recorded, twilio or "")

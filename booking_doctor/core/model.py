@@ -199,6 +199,50 @@ def e164(text: str | None, region: str) -> str | None:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+_PHONE_CHARACTERS: Final = re.compile(r"[+\d\s().\-\u2010-\u2015/]*")
+
+_LONGEST_PHONE: Final = 40
+
+
+def standard_phone(text: str, region: str) -> str:
+    """
+    A phone number that somebody typed, in E.164.
+
+    Stricter than `e164`: what was typed must be one whole number that can be texted, without letters or extension.
+
+    Raises:
+        ValueError: It is none; the text says why, as the end of a sentence that begins with "the phone number".
+    """
+    import phonenumbers
+
+    reasons = phonenumbers.ValidationResult
+    refusals = {
+        reasons.INVALID_COUNTRY_CODE: "has a country code that does not exist",
+        reasons.TOO_SHORT: "is too short",
+        reasons.TOO_LONG: "is too long",
+        reasons.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
+        reasons.INVALID_LENGTH: "has a length that no number of its country has",
+    }
+    if not text.strip():
+        reason = "is missing"
+    elif not _PHONE_CHARACTERS.fullmatch(text):
+        reason = "holds something other than digits, blanks and ( ) . - /"
+    elif len(text) > _LONGEST_PHONE:
+        reason = "is too long"
+    elif text.count("+") > 1:
+        reason = "is more than one number"
+    else:
+        try:
+            number = phonenumbers.parse(text, region)
+        except phonenumbers.NumberParseException as error:
+            invalid = error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
+            raise ValueError(refusals[reasons.INVALID_COUNTRY_CODE] if invalid else "is none") from None
+        reason = refusals.get(phonenumbers.is_possible_number_with_reason(number), "")
+        if not reason:
+            return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    raise ValueError(reason)
+
+
 def same_number(one: str | None, other: str | None, region: str) -> bool:
     """
     Whether two texts name one phone number; texts that are no phone numbers are compared as they are.
