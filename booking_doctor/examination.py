@@ -4,7 +4,7 @@ An examination: the checks that were chosen, made on the evidence there is, less
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -118,6 +118,7 @@ class Examination:
         suppressed: Findings that are ignored for now.
         lapsed: Findings that were ignored until a day that has come; they are among the findings.
         idle: Fingerprints of entries that match nothing, although their check was made, or because there is none.
+        unnamed: Faults that findings only count, by check.
     """
 
     made: int
@@ -126,15 +127,20 @@ class Examination:
     suppressed: Sequence[Finding]
     lapsed: Sequence[Finding] = ()
     idle: Sequence[str] = ()
+    unnamed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def coverage(self) -> dict[str, JSONValue]:
         """
-        What a report says of the ignore list.
+        What a report says of the ignore list, and of what is counted but not named.
         """
         told: dict[str, JSONValue] = {"suppressed": len(self.suppressed)}
-        lists = {"counting_again": [finding.fingerprint for finding in self.lapsed], "ignored_without_match": self.idle}
-        return told | {name: fingerprints for name, fingerprints in lists.items() if fingerprints}
+        more: dict[str, JSONValue] = {
+            "counting_again": [finding.fingerprint for finding in self.lapsed],
+            "ignored_without_match": self.idle,
+            "counted_not_named": self.unnamed,
+        }
+        return told | {name: value for name, value in more.items() if value}
 
 
 def examine(
@@ -156,6 +162,7 @@ def examine(
         suppressed=[finding for finding in findings if finding.fingerprint in living_with],
         lapsed=[finding for finding in findings if finding.fingerprint in lapsed],
         idle=_idle([entry.fingerprint for entry in ignored], findings, saw_all),
+        unnamed={outcome.check.name: outcome.unnamed for outcome in outcomes if outcome.unnamed},
     )
 
 

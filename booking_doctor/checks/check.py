@@ -7,7 +7,7 @@ A check yields facts. It never decides how they look, whether they are fatal, or
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias, TypeVar
@@ -20,6 +20,9 @@ _Known = TypeVar("_Known")
 
 HEADINGS: Final = ("## Why it matters", "## How to repair", "## When this is fine")
 """What every page has, in this order, after its opening."""
+
+NAMED: Final = 1000
+"""So many faults of one kind are named; one more counts the others, because nobody reads on and memory has an end."""
 
 
 class Evidence(Protocol):
@@ -115,6 +118,7 @@ class Fault:
 
     Attributes:
         severity: Where it differs from the check's own.
+        others: How many faults it only counts, see `NAMED`.
     """
 
     subject: str
@@ -122,6 +126,7 @@ class Fault:
     remedy: str
     evidence: dict[str, JSONValue]
     severity: Severity | None = None
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +142,27 @@ class BlindSpot:
     subject: str | None
     reason: str
     kind: SkipKind = "unreachable"
+
+
+_WORDS_SHOWN, _WORD_SHOWN = 5, 30
+
+
+def unknown_words(column: str, words: Mapping[str | None, int], known: Sequence[str]) -> BlindSpot:
+    """
+    Rows that cannot be judged, because their column has another word than those that are understood.
+
+    Args:
+        column: As it is called here, with its table.
+        words: How many rows have each, most frequent first.
+    """
+    rows = sum(words.values())
+    told = [f"{'null' if word is None else repr(word[:_WORD_SHOWN])} ({n:,})" for word, n in words.items()]
+    more = f" and {len(told) - _WORDS_SHOWN} more" if len(told) > _WORDS_SHOWN else ""
+    return BlindSpot(
+        subject=f"schema/{column}",
+        reason=f"{rows:,} {'row has' if rows == 1 else 'rows have'} another word in {column} than {', '.join(known)}:"
+        f" {', '.join(told[:_WORDS_SHOWN])}{more}; what such a word means is not known",
+    )
 
 
 Look: TypeAlias = "Callable[[Evidence], Iterable[Fault | BlindSpot]]"

@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass
 from typing import Final
 
-from booking_doctor.checks.check import BlindSpot, Check, Evidence
+from booking_doctor.checks.check import BlindSpot, Check, Evidence, Fault
 from booking_doctor.errors import NotConfigured, NotHere, SettingsError, SourceError
 from booking_doctor.findings import Finding, Severity, SkipKind, Skipped
 
@@ -32,12 +32,14 @@ class Outcome:
         made: Whether it looked to its end.
         findings: What it found, also where it could then look no further.
         blind: What it could not look at; at the end, what stopped it.
+        unnamed: How many faults its findings only count.
     """
 
     check: Check
     made: bool = True
     findings: tuple[Finding, ...] = ()
     blind: tuple[BlindSpot, ...] = ()
+    unnamed: int = 0
 
 
 def run(checks: Sequence[Check], evidence: Evidence, executor: Executor) -> list[Outcome]:
@@ -62,29 +64,31 @@ def run(checks: Sequence[Check], evidence: Evidence, executor: Executor) -> list
 
 
 def _look(check: Check, evidence: Evidence, executor: Executor) -> Outcome:
-    found: list[Finding] = []
-    blind: list[BlindSpot] = []
+    seen: list[Fault | BlindSpot] = []
 
     def look() -> None:
         # NOTE: kept one by one, because what was found before an error stands.
-        for seen in check.look(evidence):
-            if isinstance(seen, BlindSpot):
-                blind.append(seen)
-            else:
-                found.append(check.finding(seen))
+        for one in check.look(evidence):
+            seen.append(one)  # noqa: PERF402
 
     future = executor.submit(look)
+    stopped = []
     try:
         future.result(check.limit_s)
     except Late:
         future.cancel()
-        stopped = BlindSpot(subject=None, reason=f"no answer within {check.limit_s:g} s")
+        stopped = [BlindSpot(subject=None, reason=f"no answer within {check.limit_s:g} s")]
     except Exception as error:  # noqa: BLE001  a bug in one check is no reason to lose the others
         kind, reason = why_not(error)
-        stopped = BlindSpot(subject=_subject(error, evidence), kind=kind, reason=reason)
-    else:
-        return Outcome(check=check, findings=tuple(found), blind=tuple(blind))
-    return Outcome(check=check, made=False, findings=tuple(found), blind=(*blind, stopped))
+        stopped = [BlindSpot(subject=_subject(error, evidence), kind=kind, reason=reason)]
+    faults = [one for one in seen if isinstance(one, Fault)]
+    return Outcome(
+        check=check,
+        made=not stopped,
+        findings=tuple(map(check.finding, faults)),
+        blind=(*(one for one in seen if isinstance(one, BlindSpot)), *stopped),
+        unnamed=sum(fault.others for fault in faults),
+    )
 
 
 def why_not(error: BaseException) -> tuple[SkipKind, str]:
