@@ -84,6 +84,9 @@ def finish(report: Report, format: Format, output: Path | None, invocation: Invo
     """
     write(report, format, output, invocation)
     if report.exit_code is ExitCode.INCOMPLETE:
+        together: dict[str, list[str]] = {}
         for skipped in report.skipped:
-            say(f"error: {skipped.check}: {skipped.reason}")
+            together.setdefault(skipped.reason, []).append(skipped.check)
+        for reason, checks in together.items():
+            say(f"error: {', '.join(checks)}: {reason}")
     raise typer.Exit(report.exit_code)

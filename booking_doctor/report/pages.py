@@ -21,7 +21,7 @@ from booking_doctor import __version__
 from booking_doctor.checks.check import Check
 from booking_doctor.report import Canvas
 from booking_doctor.report.documents import signed_json
-from booking_doctor.report.terminal import NARROWEST, WIDEST
+from booking_doctor.report.drawing import NARROWEST, WIDEST
 
 _GLUE: Final = "\ue000"
 """

@@ -9,16 +9,12 @@ on one line whatever the width, so that it can be copied; prose gives way.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from itertools import groupby
-from typing import Final, TypeAlias
+from typing import Final
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.text import Text
 
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import (
@@ -29,12 +25,14 @@ from booking_doctor.findings import (
     PlanView,
     Report,
     Severity,
+    SkipKind,
     Skipped,
     StepView,
     Verdict,
     Window,
 )
 from booking_doctor.report import Canvas, visible
+from booking_doctor.report.drawing import Page, Span
 
 FINDINGS_SHOWN: Final = 20
 """
@@ -46,24 +44,7 @@ STEPS_SHOWN: Final = 50
 Of a plan, and as many of what it leaves.
 """
 
-NARROWEST: Final = 40
-WIDEST: Final = 120
-"""
-Prose in longer lines is hard to read.
-"""
-
 _VALUE_SHOWN: Final = 160
-_NAME_COLUMN: Final = 24
-_GLUE: Final = "\ue000"
-"""
-A blank that no line breaks at. `visible` lets no private-use character through, so it cannot come from outside.
-"""
-
-_COMMAND: Final = re.compile(r"`[^`]{1,200}`|--[a-z][a-z-]* (?=[0-9])")
-"""
-What prose may not break: a command in backquotes, an option and its number or date.
-"""
-
 _SEVERITY_STYLE: Final = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
 
 _LABELS: Final[Mapping[str, tuple[str, str]]] = {
@@ -110,12 +91,7 @@ _EXIT_WORDS: Final = {
     ExitCode.INTERRUPTED: "INTERRUPTED",
 }
 
-_Span: TypeAlias = tuple[str, str]
-"""
-Words and their style.
-"""
-
-_VERIFIED: Final[Mapping[bool | None, _Span]] = {
+_VERIFIED: Final[Mapping[bool | None, Span]] = {
     True: ("yes", "green"),
     False: ("NO", "bold red"),
     None: ("not checked", "yellow"),
@@ -128,7 +104,7 @@ def render(report: Report, canvas: Canvas) -> str:
     """
     Draw the report; the same report on the same canvas is the same text.
     """
-    page = _Page(canvas)
+    page = Page(canvas)
     incomplete = report.verdict is Verdict.INCOMPLETE
     _head(page, report)
     if incomplete:
@@ -147,99 +123,7 @@ def render(report: Report, canvas: Canvas) -> str:
     return page.text()
 
 
-class _Page:
-    """
-    Lines of styled text at one width.
-    """
-
-    def __init__(self, canvas: Canvas) -> None:
-        self.width = max(NARROWEST, min(canvas.width, WIDEST))
-        self._drawn = StringIO()
-        self._console = Console(
-            file=self._drawn,
-            width=self.width,
-            color_system="standard" if canvas.color else None,
-            force_terminal=canvas.color,
-            force_jupyter=False,
-            legacy_windows=False,
-            no_color=False,
-            _environ={},
-        )
-
-    def text(self) -> str:
-        """
-        All that was drawn.
-        """
-        return self._drawn.getvalue().replace(_GLUE, " ")
-
-    def section(self, *spans: _Span, indent: int = 0) -> None:
-        """
-        A heading, set apart by a blank line.
-        """
-        self._put(Text())
-        if spans:
-            self.prose(*spans, indent=indent)
-
-    def prose(self, *spans: _Span, indent: int = 0, hang: int = 0) -> None:
-        """
-        Break between words, never inside one and never inside a command in backquotes; *hang* indents what follows.
-        """
-        self._flow([(_COMMAND.sub(_glued, visible(words)), style) for words, style in spans], indent, hang)
-
-    def items(self, items: Sequence[str], *, lead: str = "", indent: int = 0, style: str = "") -> None:
-        """
-        Short things running on, broken between two of them.
-        """
-        if not items:
-            return
-        spans = [(lead, style or "bold")]
-        for number, item in enumerate(items, start=1):
-            kept = visible(item)
-            kept = kept.replace(" ", _GLUE) if len(kept) <= self.width - indent - 2 else kept
-            spans.append((kept + (f"{_GLUE}· " if number < len(items) else ""), style))
-        self._flow(spans, indent, 0)
-
-    def named(self, rows: Sequence[tuple[str, str, str]], *, indent: int) -> None:
-        """
-        Name, value and the value's style: values in a column, each on one line.
-        """
-        column = min(_NAME_COLUMN, max((len(name) for name, _, _ in rows), default=0))
-        for name, value, style in rows:
-            self._put(Text(" " * indent + visible(name).ljust(column + 2)).append(visible(value), style or None))
-
-    def verbatim(self, words: str, *, indent: int = 0, style: str = "") -> None:
-        """
-        Something to copy, on a line of its own however long.
-        """
-        self._put(Text(" " * indent).append(visible(words), style or None))
-
-    def beside(self, left: str, right: str, *, style: str = "") -> None:
-        """
-        Words kept as they are, and a remark that gives way beside them.
-        """
-        kept = Text().append(visible(left), style or None)
-        column = cell_len(kept.plain)
-        lines = Text(visible(right), "dim", overflow="ignore").wrap(self._console, max(self.width - column, 1))
-        for number, line in enumerate(lines or [Text()]):
-            self._put((Text(" " * column) if number else kept) + line)
-
-    def _flow(self, spans: Iterable[_Span], indent: int, hang: int) -> None:
-        text = Text(overflow="ignore")
-        for words, style in spans:
-            text.append(words, style or None)
-        for number, line in enumerate(text.wrap(self._console, self.width - indent - hang)):
-            self._put(Text(" " * (indent + (hang if number else 0))) + line)
-
-    def _put(self, line: Text) -> None:
-        line.rstrip()
-        self._console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
-
-
-def _glued(match: re.Match[str]) -> str:
-    return match.group().replace(" ", _GLUE)
-
-
-def _head(page: _Page, report: Report) -> None:
+def _head(page: Page, report: Report) -> None:
     page.prose(_word(report), (": ", ""), (report.exit_reason, "bold"))
     page.items([report.command, *_span(report.window)], style="dim")
     aside = report.coverage.get("out_of_scope")
@@ -248,7 +132,7 @@ def _head(page: _Page, report: Report) -> None:
         page.prose(("Left out: ", "bold yellow"), (who, ""))
 
 
-def _word(report: Report) -> _Span:
+def _word(report: Report) -> Span:
     """
     The verdict in a word. Listing runs, taking one back or writing settings says nothing about health.
     """
@@ -263,16 +147,19 @@ def _word(report: Report) -> _Span:
     return "Work remains", "bold yellow"
 
 
-def _skipped(page: _Page, skipped: Sequence[Skipped], style: str) -> None:
+def _skipped(page: Page, skipped: Sequence[Skipped], style: str) -> None:
     if not skipped:
         return
     page.section(("Not looked at", style))
-    for skip in sorted(skipped, key=lambda skip: skip.kind.startswith("not-a") or skip.kind.startswith("not-c")):
-        page.prose((skip.check, "bold"), (f" ({skip.kind.replace('-', ' ')})", ""), indent=2)
-        page.prose((skip.reason, ""), indent=4)
+    together: dict[tuple[SkipKind, str], list[str]] = {}
+    for skip in sorted(skipped, key=lambda skip: skip.kind in {"not-applicable", "not-configured"}):
+        together.setdefault((skip.kind, skip.reason), []).append(skip.check)
+    for (kind, reason), checks in together.items():
+        page.prose((", ".join(dict.fromkeys(checks)), "bold"), (f" ({kind.replace('-', ' ')})", ""), indent=2)
+        page.prose((reason, ""), indent=4)
 
 
-def _counts(page: _Page, summary: Mapping[str, int], heading: str) -> None:
+def _counts(page: Page, summary: Mapping[str, int], heading: str) -> None:
     if not summary:
         return
     page.section((heading, "bold"))
@@ -295,12 +182,12 @@ def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (order.index(finding.severity), finding.name))
 
 
-def _findings(page: _Page, findings: Sequence[Finding]) -> None:
+def _findings(page: Page, findings: Sequence[Finding]) -> None:
     for (severity, name), group in groupby(_by_severity(findings), lambda finding: (finding.severity, finding.name)):
         _finding_group(page, severity, name, list(group))
 
 
-def _finding_group(page: _Page, severity: Severity, name: str, group: Sequence[Finding]) -> None:
+def _finding_group(page: Page, severity: Severity, name: str, group: Sequence[Finding]) -> None:
     page.section((severity.upper(), _SEVERITY_STYLE[severity]), (f"  {name}", "bold"), (f" ({len(group):,})", ""))
     one_remedy = len({finding.remedy for finding in group}) == 1
     for finding in group[:FINDINGS_SHOWN]:
@@ -313,12 +200,12 @@ def _finding_group(page: _Page, severity: Severity, name: str, group: Sequence[F
         page.prose(("Remedy: ", "bold"), (group[0].remedy, ""), indent=2)
 
 
-def _more(page: _Page, number: int, *, indent: int) -> None:
+def _more(page: Page, number: int, *, indent: int) -> None:
     if number > 0:
         page.prose((f"… and {number:,} more (all of them with --format json)", ""), indent=indent)
 
 
-def _plan(page: _Page, report: Report) -> None:
+def _plan(page: Page, report: Report) -> None:
     if report.plan is None:
         return
     plan = report.plan
@@ -337,13 +224,13 @@ def _plan(page: _Page, report: Report) -> None:
     _left(page, plan.left)
 
 
-def _target(page: _Page, plan: PlanView, *, written: bool) -> None:
+def _target(page: Page, plan: PlanView, *, written: bool) -> None:
     page.section(("Written to" if written else "Would be written to", "bold"), indent=2)
     rows = [(_words(name), value, "") for name, value in plan.target.items()]
     page.named([*rows, ("plan checksum", plan.checksum, "")], indent=4)
 
 
-def _steps(page: _Page, steps: Sequence[StepView]) -> None:
+def _steps(page: Page, steps: Sequence[StepView]) -> None:
     kinds: dict[str, list[StepView]] = {}
     for step in steps:
         kinds.setdefault(step.kind, []).append(step)
@@ -355,7 +242,7 @@ def _steps(page: _Page, steps: Sequence[StepView]) -> None:
     _more(page, -room, indent=2)
 
 
-def _step_group(page: _Page, kind: str, group: Sequence[StepView], room: int) -> None:
+def _step_group(page: Page, kind: str, group: Sequence[StepView], room: int) -> None:
     """
     Steps of one kind: what all of them do is said once, so that what tells them apart is seen.
     """
@@ -421,7 +308,7 @@ def _value(value: JSONValue) -> str:
     return f"{text[:_VALUE_SHOWN].rpartition(' ')[0]} … ({len(text):,} characters)"
 
 
-def _left(page: _Page, left: Sequence[LeftView]) -> None:
+def _left(page: Page, left: Sequence[LeftView]) -> None:
     if not left:
         return
     page.section(("Left as they are", "bold yellow"), (f" ({len(left):,})", ""), indent=2)
@@ -435,7 +322,7 @@ def _left(page: _Page, left: Sequence[LeftView]) -> None:
     _more(page, len(left) - STEPS_SHOWN, indent=4)
 
 
-def _run(page: _Page, report: Report) -> None:
+def _run(page: Page, report: Report) -> None:
     if report.run is None:
         return
     run = report.run
@@ -446,7 +333,7 @@ def _run(page: _Page, report: Report) -> None:
     page.named(rows, indent=2)
 
 
-def _runs(page: _Page, runs: Sequence[PastRun] | None) -> None:
+def _runs(page: Page, runs: Sequence[PastRun] | None) -> None:
     if runs is None:
         return
     page.section(("Runs", "bold"), ("" if runs else ": none yet", ""))
@@ -459,20 +346,20 @@ def _runs(page: _Page, runs: Sequence[PastRun] | None) -> None:
         _run_list(page, cells[1:])
 
 
-def _run_table(page: _Page, cells: Sequence[tuple[str, ...]], widths: Sequence[int]) -> None:
+def _run_table(page: Page, cells: Sequence[tuple[str, ...]], widths: Sequence[int]) -> None:
     for number, (id_, command, started, applied, undone) in enumerate(cells):
         left = [set_cell_size(cell, width) for cell, width in zip((id_, command, started), widths, strict=False)]
         line = "  ".join([*left, applied.rjust(widths[3]), undone.rjust(widths[4])])
         page.verbatim(line, indent=2, style="" if number else "dim")
 
 
-def _run_list(page: _Page, cells: Sequence[tuple[str, ...]]) -> None:
+def _run_list(page: Page, cells: Sequence[tuple[str, ...]]) -> None:
     for id_, command, started, applied, undone in cells:
         page.verbatim(id_, indent=2)
         page.items([command, f"{started} UTC", f"{applied} applied", f"{undone} undone"], indent=4)
 
 
-def _coverage(page: _Page, report: Report) -> None:
+def _coverage(page: Page, report: Report) -> None:
     page.section(*[("Looked at", "dim")] if report.coverage else [])
     items = [
         f"{_words(name).replace('.', ' ')} {_figure(value)}" for name, value in _flat(report.coverage) if value != 0
@@ -489,7 +376,7 @@ def _figure(value: JSONValue) -> str:
     return {True: "yes", False: "no", None: "unknown"}[value] if isinstance(value, bool | None) else _value(value)
 
 
-def _next_steps(page: _Page, next_steps: Sequence[str]) -> None:
+def _next_steps(page: Page, next_steps: Sequence[str]) -> None:
     if not next_steps:
         return
     page.section(("What to do next", "bold"))

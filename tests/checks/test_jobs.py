@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from booking_doctor.checks import jobs
+from booking_doctor.checks.check import NAMED
 from booking_doctor.doctor import Doctor, Request
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import Report, Severity, Window
@@ -196,6 +197,6 @@ def test_a_hundred_thousand(scene: World, look: Look) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert len(report.findings) == jobs.NAMED + 1
-    assert report.coverage["counted_not_named"] == {"job-overdue": 100_000 - jobs.NAMED}
+    assert len(report.findings) == NAMED + 1
+    assert report.coverage["counted_not_named"] == {"job-overdue": 100_000 - NAMED}
     assert peak < 20_000_000

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Finding, LeftView, PlanView, Report, Severity, StepView
+from booking_doctor.findings import Finding, LeftView, PlanView, Report, Severity, Skipped, StepView
 from booking_doctor.report import Canvas
 from booking_doctor.report.terminal import render
 
@@ -68,6 +68,22 @@ def test_prose_keeps_within_the_width(width: int, samples: Mapping[str, Report])
         assert all(re.match(r" *(booking-doctor |`booking-doctor |plan checksum |database )", line) for line in long), (
             long
         )
+
+
+def test_one_reason_is_told_once(samples: Mapping[str, Report]) -> None:
+    """
+    Checks that could not look for the same reason share it; another reason, or another kind, is told by itself.
+    """
+    told = [("a-one", "unreachable", "It is dark."), ("b-two", "unreachable", "It is late.")]
+    told += [("c-three", "unreachable", "It is dark."), ("a-one", "unreachable", "It is dark.")]
+    told += [("d-four", "not-applicable", "It is dark.")]
+    skipped = [Skipped(check=check, kind=kind, reason=reason) for check, kind, reason in told]  # type: ignore[arg-type]
+
+    drawn = render(replace(samples["incomplete"], skipped=skipped), Canvas(80))
+
+    assert "  a-one, c-three (unreachable)\n    It is dark.\n  b-two (unreachable)\n    It is late.\n" in drawn
+    assert "  d-four (not applicable)\n    It is dark.\n" in drawn
+    assert drawn.count("It is dark.") == 2
 
 
 def test_the_verdict_comes_first(samples: Mapping[str, Report]) -> None:
