@@ -146,6 +146,72 @@ class Account(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedVariable:
+    """
+    A variable as the hosting platform keeps it. Its value is neither asked for nor kept.
+
+    Attributes:
+        targets: Of ``production``, ``preview`` and ``development`` those that have it.
+        branch: The only git branch whose deployments have it; None for all.
+        changed_at: When it was last set; None where the platform does not say.
+    """
+
+    name: str
+    targets: frozenset[str]
+    branch: str | None
+    changed_at: datetime | None
+
+    @property
+    def in_production(self) -> bool:
+        """
+        Whether production has it: one that is bound to a branch is for previews of that branch only.
+        """
+        return "production" in self.targets and self.branch is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """
+    What was built at one time of one commit, with the variables as they were then.
+
+    Attributes:
+        own: Whether it is of the project that is set, not of another one.
+        target: ``production``, a custom environment, or None for a preview.
+        state: In the platform's words, such as ``READY`` or ``CANCELED``.
+        substate: Of a ready one: ``STAGED`` has never served production, ``ROLLING`` serves a part, ``PROMOTED`` has served it.
+        commit, branch: Where it was built from git.
+    """
+
+    id: str
+    own: bool
+    created_at: datetime
+    target: str | None
+    state: str
+    substate: str | None
+    commit: str | None
+    branch: str | None
+
+
+class HostingPlatform(Protocol):
+    """
+    Live questions to the platform that hosts the application, about the project that is set.
+
+    Each raises `PlatformRefused` where it may not be asked and `PlatformUnreachable` where no answer came.
+    """
+
+    def variables(self) -> Iterator[HostedVariable]:
+        """
+        The project's variables, then those that its team shares with it; asked for as they are consumed. A name may come
+        several times, for different targets and branches. Ends with an error where any were not shown.
+        """
+
+    def serving(self, host: str) -> Deployment | None:
+        """
+        The deployment that answers at *host*; None where none does that we may see.
+        """
+
+
 class Queries(Protocol):
     """
     Questions to the application's database, each in a read-only transaction of its own that row level security may not

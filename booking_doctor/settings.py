@@ -19,6 +19,7 @@ from booking_doctor.errors import NotConfigured, SettingsError
 
 DATABASE_VARIABLES: Final = ("DATABASE_URL", "SUPABASE_DB_URL", "POSTGRES_URL")
 TWILIO_API: Final = "https://api.twilio.com"
+VERCEL_API: Final = "https://api.vercel.com"
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "customers": ("id", "name", "email", "phone", "created_at"),
@@ -129,6 +130,22 @@ class TwilioSettings:
     password: Secret
     senders: frozenset[str]
     base_url: str = TWILIO_API
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VercelSettings:
+    """
+    Which project on Vercel, and how to get in.
+
+    Attributes:
+        project: Its id or its name.
+        team: The id or the slug of the team that owns it; None for a personal account.
+    """
+
+    token: Secret
+    project: str
+    team: str | None
+    base_url: str = VERCEL_API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,7 +328,7 @@ def twilio_settings(variables: Mapping[str, str], *, senders_needed: bool = True
         username=username,
         password=Secret(password),
         senders=_senders(variables, needed=senders_needed),
-        base_url=_base_url(variables.get("TWILIO_API_BASE_URL") or TWILIO_API),
+        base_url=_base_url(variables, "TWILIO_API_BASE_URL", TWILIO_API),
     )
 
 
@@ -334,11 +351,13 @@ def _shaped(variables: Mapping[str, str], name: str, shape: re.Pattern[str], des
     return value
 
 
-def _printable(variables: Mapping[str, str], name: str, hint: str | None = None) -> str:
+def _printable(
+    variables: Mapping[str, str], name: str, hint: str | None = None, source: str = "the Twilio Console"
+) -> str:
     value = _required(variables, name, hint)
     if not (value.isascii() and value.isprintable() and " " not in value):
-        message = f"{name} is malformed: it holds blanks or characters that no such secret has"
-        raise SettingsError(message, hint="copy it again from the Twilio Console, without blanks or quotes around it")
+        message = f"{name} is malformed: it holds blanks or characters that no such value has"
+        raise SettingsError(message, hint=f"copy it again from {source}, without blanks or quotes around it")
     return value
 
 
@@ -356,7 +375,8 @@ def _senders(variables: Mapping[str, str], *, needed: bool) -> frozenset[str]:
     return frozenset(senders)
 
 
-def _base_url(url: str) -> str:
+def _base_url(variables: Mapping[str, str], name: str, usual: str) -> str:
+    url = variables.get(name) or usual
     split = _split(url)
     if (
         split is None
@@ -365,9 +385,30 @@ def _base_url(url: str) -> str:
         or not url.isascii()
         or any(character in url for character in "?#@\\")
     ):
-        message = "TWILIO_API_BASE_URL is malformed"
-        raise SettingsError(message, hint="write http(s)://host[:port], or leave it out for Twilio itself")
+        message = f"{name} is malformed"
+        raise SettingsError(message, hint=f"write http(s)://host[:port], or leave it out for {usual}")
     return url.rstrip("/")
+
+
+def vercel_settings(variables: Mapping[str, str]) -> VercelSettings:
+    """
+    The project on Vercel and the token for it.
+
+    Raises:
+        NotConfigured: There is no token.
+        SettingsError: A variable is missing or malformed.
+    """
+    if not variables.get("VERCEL_TOKEN"):
+        message = "VERCEL_TOKEN is missing"
+        raise NotConfigured(message, hint="make one in the Vercel dashboard, Account Settings, Tokens, and set it")
+    dashboard = "the Vercel dashboard"
+    team = "VERCEL_TEAM_ID"
+    return VercelSettings(
+        token=Secret(_printable(variables, "VERCEL_TOKEN", source=dashboard)),
+        project=_printable(variables, "VERCEL_PROJECT_ID", source=dashboard),
+        team=_printable(variables, team, source=dashboard) if variables.get(team) else None,
+        base_url=_base_url(variables, "VERCEL_API_BASE_URL", VERCEL_API),
+    )
 
 
 _KEYS: Final = ("application_role", "default_region", "ignore", "retention_days", "schema", "tables")

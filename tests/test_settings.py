@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from booking_doctor.adapters.tables import application_tables
-from booking_doctor.errors import SettingsError
+from booking_doctor.errors import NotConfigured, SettingsError
 from booking_doctor.settings import (
     COLUMNS,
     DATABASE_VARIABLES,
@@ -26,9 +26,11 @@ from booking_doctor.settings import (
     Preferences,
     Secret,
     TwilioSettings,
+    VercelSettings,
     database_settings,
     preferences,
     twilio_settings,
+    vercel_settings,
 )
 
 URL: Final = "postgresql://app:hunter2@db.example:6543/clinic"
@@ -784,3 +786,53 @@ def test_secret(value: str) -> None:
     A secret is never part of what is printed of it.
     """
     assert {repr(Secret(value)), str(Secret(value)), f"{Secret(value)}"} == {"Secret('***')"}
+
+
+# Vercel
+
+HOSTED: Final = {"VERCEL_TOKEN": "hunter2", "VERCEL_PROJECT_ID": "prj_1"}
+
+
+def test_vercel() -> None:
+    """
+    A token and a project are enough; a team and another address may be said.
+    """
+    settings = vercel_settings(HOSTED)
+
+    assert (settings.token, settings.project, settings.team) == (Secret("hunter2"), "prj_1", None)
+    assert settings.base_url == "https://api.vercel.com"
+    assert "hunter2" not in repr(settings)
+    more = {"VERCEL_TEAM_ID": "team_1", "VERCEL_API_BASE_URL": "http://127.0.0.1:8000/"}
+    assert vercel_settings(HOSTED | more) == VercelSettings(
+        token=Secret("hunter2"), project="prj_1", team="team_1", base_url="http://127.0.0.1:8000"
+    )
+
+
+@pytest.mark.parametrize("variables", [{}, {"VERCEL_TOKEN": "", "VERCEL_PROJECT_ID": "prj_1"}])
+def test_no_vercel(variables: Mapping[str, str]) -> None:
+    """
+    Without a token nobody meant Vercel to be asked.
+    """
+    with pytest.raises(NotConfigured, match="VERCEL_TOKEN is missing"):
+        vercel_settings(variables)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("VERCEL_PROJECT_ID", "", "VERCEL_PROJECT_ID is missing"),
+        ("VERCEL_TOKEN", "hunter2\n", "VERCEL_TOKEN is malformed"),
+        ("VERCEL_PROJECT_ID", "prj 1", "VERCEL_PROJECT_ID is malformed"),
+        ("VERCEL_TEAM_ID", "tëam", "VERCEL_TEAM_ID is malformed"),
+        ("VERCEL_API_BASE_URL", "https://hunter2@api", "VERCEL_API_BASE_URL is malformed"),
+    ],
+)
+def test_malformed_vercel(name: str, value: str, words: str) -> None:
+    """
+    A token without its project was meant; what is malformed is named and not shown.
+    """
+    said = refusal(lambda: vercel_settings({**HOSTED, name: value}))
+
+    assert words in said
+    assert "Twilio" not in said
+    assert "hunter2" not in said

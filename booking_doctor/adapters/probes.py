@@ -6,26 +6,18 @@ The account's own document holds its auth token in clear (Twilio: "REST API: Acc
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
-import urllib3
 
-from booking_doctor.adapters.services import Patience, Tries, connections, lost, understood
-from booking_doctor.adapters.threads import Halt
+from booking_doctor.adapters.services import A_PERSON_WAITS, Patience, Questions
 from booking_doctor.adapters.twilio_http import TWILIO, login, refuse
 from booking_doctor.errors import TwilioRefused
-from booking_doctor.findings import Silent
 from booking_doctor.settings import TWILIO_API, TwilioSettings
 
 MESSAGING_API: Final = "https://messaging.twilio.com"
 _POOLS: Final = ("PhoneNumbers", "ShortCodes", "AlphaSenders")
-
-PATIENCE: Final = Patience(read_timeout=10, give_up_after=10)
-"""A person waits for the answer."""
 
 _Item = TypeVar("_Item")
 
@@ -38,11 +30,10 @@ class TwilioAccountProbe:
         SettingsError: The proxy or the certificates that the environment names cannot be used.
     """
 
-    def __init__(self, settings: TwilioSettings, patience: Patience = PATIENCE) -> None:
+    def __init__(self, settings: TwilioSettings, patience: Patience = A_PERSON_WAITS) -> None:
         self._settings = settings
-        self._http = connections(settings.base_url, patience, 1)
-        self._headers = login(settings.username, settings.password.value)
-        self._tries = Tries(TWILIO, patience, Silent(), retried=lambda: None)
+        headers = login(settings.username, settings.password.value)
+        self._ask = Questions(TWILIO, settings.base_url, headers, refuse, patience).ask
         own = settings.base_url == TWILIO_API
         self._messaging = MESSAGING_API if own else settings.base_url
         self._account = f"{settings.base_url}/2010-04-01/Accounts/{settings.account_sid}"
@@ -63,11 +54,16 @@ class TwilioAccountProbe:
 
     def sends_sms(self, number: str) -> bool | None:
         """
-        What the account's list of numbers says of this one.
+        What the account's list of numbers says of this one, or its list of short codes, which are for nothing but texts.
         """
-        filters = urlencode({"PhoneNumber": number, "PageSize": 50})
-        listed = self._ask(f"{self._account}/IncomingPhoneNumbers.json?{filters}", _Numbers).incoming_phone_numbers
-        return next((owned.capabilities.sms for owned in listed if owned.phone_number == number), None)
+        if number.isdecimal():
+            codes = self._listed("SMS/ShortCodes", _ShortCodes, ShortCode=number).short_codes
+            return True if any(owned.short_code == number for owned in codes) else None
+        numbers = self._listed("IncomingPhoneNumbers", _Numbers, PhoneNumber=number).incoming_phone_numbers
+        return next((owned.capabilities.sms for owned in numbers if owned.phone_number == number), None)
+
+    def _listed(self, resource: str, shape: type[_Item], **filters: str) -> _Item:
+        return self._ask(f"{self._account}/{resource}.json?{urlencode({**filters, 'PageSize': 50})}", shape)
 
     def has_senders(self, service: str) -> bool | None:
         """
@@ -81,20 +77,6 @@ class TwilioAccountProbe:
                 return None
             raise
         return any(self._ask(f"{address}/{pool}?PageSize=1", _Pool).has_any for pool in _POOLS)
-
-    def _ask(self, url: str, shape: type[_Item]) -> _Item:
-        self._tries.progressed()
-        body = self._tries.run(partial(self._body, url), Halt())
-        decode: Callable[[bytes], _Item] = msgspec.json.Decoder(shape).decode
-        return understood(TWILIO, decode, body)
-
-    def _body(self, url: str) -> bytes:
-        try:
-            answer = self._http.request("GET", url, headers=self._headers, redirect=False)
-        except urllib3.exceptions.HTTPError as error:
-            raise lost(TWILIO, error) from error
-        refuse(answer)
-        return answer.data
 
 
 class _Messages(msgspec.Struct):
@@ -116,6 +98,14 @@ class _Number(msgspec.Struct):
 
 class _Numbers(msgspec.Struct):
     incoming_phone_numbers: list[_Number]
+
+
+class _ShortCode(msgspec.Struct):
+    short_code: str
+
+
+class _ShortCodes(msgspec.Struct):
+    short_codes: list[_ShortCode]
 
 
 class _Service(msgspec.Struct):

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -20,7 +21,7 @@ import urllib3
 
 from booking_doctor.adapters.threads import Halt
 from booking_doctor.errors import SettingsError, SourceError
-from booking_doctor.findings import Progress
+from booking_doctor.findings import Progress, Silent
 
 _Item = TypeVar("_Item")
 
@@ -68,6 +69,9 @@ class Patience:
     first_wait: float = 0.5
     longest_wait: float = 20
     first_tries: int = 3
+
+
+A_PERSON_WAITS: Final = Patience(read_timeout=10, give_up_after=10)
 
 
 # --- trying again ----------------------------------------------------------------------------------------------------
@@ -279,3 +283,53 @@ def seconds(retry_after: str | None) -> float | None:
         return float(urllib3.Retry().parse_retry_after(retry_after)) if retry_after else None
     except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return None
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+class Questions:
+    """
+    Small questions to a service, one after the other, for somebody who waits.
+
+    Args:
+        headers: Of every request.
+        refuse: Raises what an answer means that is none.
+
+    Raises:
+        SettingsError: The proxy or the certificates that the environment names cannot be used.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        base_url: str,
+        headers: Mapping[str, str],
+        refuse: Callable[[urllib3.BaseHTTPResponse], None],
+        patience: Patience,
+    ) -> None:
+        self._service = service
+        self._headers = headers
+        self._refuse = refuse
+        self._http = connections(base_url, patience, 1)
+        self._tries = Tries(service, patience, Silent(), retried=lambda: None)
+
+    def ask(self, url: str, shape: type[_Item]) -> _Item:
+        """
+        What is there; of the document only what *shape* has is kept.
+
+        Raises:
+            SourceError: It is refused, would not come, or is another document.
+        """
+        self._tries.progressed()
+        body = self._tries.run(partial(self._body, url), Halt())
+        decode: Callable[[bytes], _Item] = msgspec.json.Decoder(shape).decode
+        return understood(self._service, decode, body)
+
+    def _body(self, url: str) -> bytes:
+        try:
+            answer = self._http.request("GET", url, headers=self._headers, redirect=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise lost(self._service, error) from error
+        self._refuse(answer)
+        return answer.data

@@ -63,6 +63,7 @@ class TwilioAccount:
         randomness: Where SIDs come from; seeded, it makes the same world every time.
         numbers: What it may send from, in E.164; the numbers of its services count too.
         services: The numbers of each messaging service, by its SID.
+        short_codes: Told in their list; nothing is sent from them.
         account_sid: Made up if empty, as is `auth_token`.
         api_key: A standard key, which may do all but fetch the account.
         test_credential: SID and token of its test credentials.
@@ -82,6 +83,7 @@ class TwilioAccount:
     randomness: Random
     numbers: Sequence[str] = ()
     services: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    short_codes: Collection[str] = ()
     account_sid: str = ""
     auth_token: str = field(default="", repr=False)
     api_key: Credential | None = None

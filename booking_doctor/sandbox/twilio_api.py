@@ -109,6 +109,8 @@ class TwilioApi:
                 return {"GET": self._balance}
             case ["IncomingPhoneNumbers"]:
                 return {"GET": lambda: self._numbers(request)}
+            case ["SMS", "ShortCodes"]:
+                return {"GET": lambda: self._short_codes(request)}
             case ["Messages"]:
                 return {"GET": lambda: self._messages(request), "POST": lambda: self._create(request)}
             case ["Messages", sid]:
@@ -169,6 +171,16 @@ class TwilioApi:
         start = listing.start([str(record["sid"]) for record in found])
         part = found[start : start + listing.size]
         return listing.document("incoming_phone_numbers", part, has_older=start + listing.size < len(found))
+
+    def _short_codes(self, request: Request) -> Reply:
+        """
+        The short codes that hold what ``ShortCode`` says, on one page.
+        """
+        owner, listing = self.account.account_sid, _Listing.of(request, ["ShortCode"])
+        wanted = listing.filters.get("ShortCode", "")
+        found = [code for code in self.account.short_codes if wanted in code]
+        records = [{"account_sid": owner, "sid": f"SC{code:0>32}", "short_code": code} for code in found]
+        return listing.document("short_codes", records, has_older=False)
 
     def _service(self, sid: str, pool: str) -> Reply:
         """

@@ -35,6 +35,7 @@ def _simulator() -> Iterator[TwilioSimulator]:
         numbers=[CLINIC, MUTE],
         services={FULL: [CLINIC], EMPTY: []},
         without_sms=[MUTE],
+        short_codes=["12345", "123456"],
         api_key=Credential("SK" + "4" * 32, "key secret"),
         test_credential=Credential("AC" + "5" * 32, "test token"),
     )
@@ -102,6 +103,16 @@ def test_numbers(ask: Callable[..., TwilioAccountProbe]) -> None:
     assert ask().sends_sms(MUTE) is False
     assert ask().sends_sms(STRANGER) is None
     assert ask().sends_sms(CLINIC[:-1]) is None
+
+
+def test_short_codes(ask: Callable[..., TwilioAccountProbe], simulator: TwilioSimulator) -> None:
+    """
+    They have a list of their own, where a part of one is another one.
+    """
+    assert ask().sends_sms("12345") is True
+    assert ask().sends_sms("2345") is None
+    assert ask().sends_sms("99999") is None
+    assert {request.path.rpartition("/")[2] for request in simulator.requests} == {"ShortCodes.json"}
 
 
 def test_services(ask: Callable[..., TwilioAccountProbe], simulator: TwilioSimulator) -> None:
