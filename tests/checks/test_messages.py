@@ -15,14 +15,13 @@ from typing import Any, Final
 
 import pytest
 
-from booking_doctor import doctor as verbs
 from booking_doctor.checks import CATALOGUE, select
 from booking_doctor.checks.messages import COMPARED, message_findings, message_undelivered
 from booking_doctor.checks.runner import findings_of, run, skipped_of
 from booking_doctor.checks.twilio_codes import reason
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison, Discrepancy, Kind, Terms
-from booking_doctor.doctor import Doctor, Request
+from booking_doctor.doctor import Doctor, Request, comparing
 from booking_doctor.errors import ExitCode
 from booking_doctor.evidence import Overview
 from booking_doctor.findings import Disclosure, Finding, Severity, Skipped, Window
@@ -326,7 +325,7 @@ def test_a_check_that_crashes_in_reconcile(scene: World, doctor: Doctor, monkeyp
         raise ValueError(ANNA)
 
     broken = replace(CATALOGUE["message-mismatched"], look=crash)
-    monkeypatch.setattr(verbs, "COMPARED", (broken, *COMPARED[1:]))
+    monkeypatch.setattr(comparing, "COMPARED", (broken, *COMPARED[1:]))
     report = doctor.reconcile(week(scene))
 
     assert report.exit_code is ExitCode.INCOMPLETE

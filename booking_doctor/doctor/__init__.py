@@ -1,0 +1,21 @@
+"""
+The verbs of the doctor: reconcile, plan, apply, verify, undo. Each takes a request and gives a report.
+
+What could not be looked at is in the report, not an exception; what the caller got wrong, or may not do, is a
+`DoctorError`. Databases and services are ports here; `booking_doctor.bootstrap` chooses them.
+"""
+
+from __future__ import annotations
+
+from booking_doctor.doctor.backfilling import Backfilling, Planned, Repair
+from booking_doctor.doctor.examining import Examining
+from booking_doctor.doctor.request import Request
+from booking_doctor.doctor.undoing import Undoing
+
+__all__ = ["Doctor", "Planned", "Repair", "Request"]
+
+
+class Doctor(Examining, Backfilling, Undoing):
+    """
+    All verbs, on one database and one Twilio account.
+    """

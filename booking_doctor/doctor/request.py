@@ -1,0 +1,52 @@
+"""
+What a reporting command is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from booking_doctor.checks import select
+from booking_doctor.checks.check import Check
+from booking_doctor.evidence import VariableSource
+from booking_doctor.findings import Disclosure, FailOn, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    What every reporting command is asked.
+
+    Attributes:
+        program: How a command line that reads the same settings begins.
+        again: The options to repeat in a command that looks at the same, such as ``--since 7d``.
+        expected: What the variables should be elsewhere, such as on the hosting platform.
+        chosen: Names and families of the checks that are wanted; none for all.
+        ignored: Names and families of checks to leave out of those.
+    """
+
+    window: Window
+    all_senders: bool = False
+    fail_on: FailOn = FailOn.ERROR
+    disclosure: Disclosure = Disclosure()
+    program: str = "booking-doctor"
+    again: str = ""
+    expected: VariableSource | None = None
+    chosen: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+
+    def checks(self, family: str) -> list[Check]:
+        """
+        The family's checks that are wanted.
+
+        Raises:
+            UsageError: A name is not one of the family's, or no check is left.
+        """
+        return select(self.chosen, self.ignored, family=family)
+
+    def command(self, words: str) -> str:
+        """
+        A command line that looks at the same.
+        """
+        return f"{self.program} {words} {self.again}".rstrip()
