@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from booking_doctor.adapters import tables
 from booking_doctor.adapters.records import _NEEDED
 from booking_doctor.naming import (
-    _ENTITIES,
     COLUMN_SPELLINGS,
     NEEDED,
     REFERENCES,
@@ -29,6 +28,7 @@ from booking_doctor.naming import (
     shown,
     spelling,
 )
+from booking_doctor.naming.spelling import ENTITIES
 from booking_doctor.settings import COLUMNS, Names, preferences
 
 OIDS = {table: number for number, table in enumerate(COLUMNS, start=1)}
@@ -105,7 +105,7 @@ def test_the_tables_of_this_module() -> None:
     """
     assert dict(NEEDED) == {table: tuple(columns) for table, columns in _NEEDED.items()}
     assert REFERENCES == tables._REFERENCES
-    assert set(TABLE_SPELLINGS) == set(_ENTITIES) == set(COLUMNS)
+    assert set(TABLE_SPELLINGS) == set(ENTITIES) == set(COLUMNS)
     everywhere = {name for columns in COLUMNS.values() for name in columns}
     own = {f"{table}.{name}" for table, columns in COLUMNS.items() for name in columns}
     assert set(COLUMN_SPELLINGS) <= everywhere | own
