@@ -11,12 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from booking_doctor.bootstrap import booking_service, confirm_booking, initiate_booking
+    from booking_doctor.core.booking import BookingRequest
     from booking_doctor.reconcile import reconcile
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "reconcile"]
+__all__ = ["BookingRequest", "__version__", "booking_service", "confirm_booking", "initiate_booking", "reconcile"]
 
-_HOME = {"reconcile": "booking_doctor.reconcile"}
+_HOME = {
+    "BookingRequest": "booking_doctor.core.booking",
+    "booking_service": "booking_doctor.bootstrap",
+    "confirm_booking": "booking_doctor.bootstrap",
+    "initiate_booking": "booking_doctor.bootstrap",
+    "reconcile": "booking_doctor.reconcile",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  a module's attribute may be anything

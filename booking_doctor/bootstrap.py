@@ -4,16 +4,19 @@ The one place where concrete things are chosen: which database, which log, which
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import cached_property
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
 from pathlib import Path
 
+from booking_doctor.adapters.bookings import DatabaseStore
 from booking_doctor.adapters.environment_files import PROCESS, named_source, read_preferences, variable_sources
 from booking_doctor.adapters.ledger import DatabaseLedger
+from booking_doctor.adapters.messenger import PATIENCE, TwilioFinder, TwilioMessenger
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.probes import TwilioAccountProbe
 from booking_doctor.adapters.queries import DatabaseQueries
@@ -21,13 +24,39 @@ from booking_doctor.adapters.records import DatabaseRecords
 from booking_doctor.adapters.services import Patience
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
+from booking_doctor.checks.shapes import SHAPES
+from booking_doctor.core.booking import BookingRequest, Confirmed, Initiated
+from booking_doctor.core.flow import Invitation, Strategy, Terms, invite
+from booking_doctor.core.ports import Clock
+from booking_doctor.core.service import BookingService
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.evidence import VariableSource
 from booking_doctor.findings import Progress
-from booking_doctor.settings import COLUMNS, Preferences, database_settings, preferences, twilio_settings
+from booking_doctor.settings import (
+    COLUMNS,
+    Preferences,
+    app_url,
+    database_settings,
+    preferences,
+    twilio_settings,
+)
 from booking_doctor.sources import Place
 
-__all__ = ["ChosenSources", "Doctor", "Planned", "Repair", "Request", "doctor_for", "named_source", "open_doctor"]
+__all__ = [
+    "BookingService",
+    "ChosenSources",
+    "Doctor",
+    "Planned",
+    "Repair",
+    "Request",
+    "booking_service",
+    "booking_service_for",
+    "confirm_booking",
+    "doctor_for",
+    "initiate_booking",
+    "named_source",
+    "open_doctor",
+]
 
 
 def open_doctor(
@@ -77,6 +106,86 @@ def doctor_for(
         run_id=lambda moment: f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         progress=progress,
     )
+
+
+def booking_service(
+    process: Mapping[str, str] | None = None,
+    *,
+    directory: Path | None = None,
+    env_files: Sequence[Path] = (),
+    config: Path | None = None,
+    text: Callable[[Invitation], str] = invite,
+    hold: timedelta = timedelta(days=1),
+) -> BookingService:
+    """
+    The booking flow, for the settings that are found: the one obvious way to it for an application.
+
+    Args:
+        process: The process environment, unless said otherwise.
+        directory: Where ``.env`` and ``booking-doctor.toml`` are looked for; the working directory, unless said otherwise.
+        env_files, config: More files.
+        text: Makes the text that a customer gets.
+        hold: How long a booking waits to be confirmed.
+
+    Raises:
+        UsageError: A named file cannot be read.
+        SettingsError: A variable is missing or malformed: a database, the Twilio account with a sender, BOOKING_APP_URL.
+    """
+    directory = Path.cwd() if directory is None else directory
+    origins = variable_sources(directory, env_files, os.environ if process is None else process)
+    variables = {name: value for origin in origins for name, value in origin.values.items()}
+    return booking_service_for(variables, preferences(*read_preferences(directory, config)), text=text, hold=hold)
+
+
+def booking_service_for(
+    variables: Mapping[str, str],
+    preferred: Preferences,
+    *,
+    text: Callable[[Invitation], str] = invite,
+    hold: timedelta = timedelta(days=1),
+    clock: Clock | None = None,
+    patience: Patience = PATIENCE,
+) -> BookingService:
+    """
+    The booking flow for what these say.
+
+    Raises:
+        SettingsError: A variable is missing or malformed.
+    """
+    settings = database_settings(variables)
+    twilio = twilio_settings(variables)
+    terms = Terms(app_url=app_url(variables), region=preferred.region, hold=hold, text=text)
+    names = preferred.names
+    database = Database(settings, names if names.schema else replace(names, schema=settings.schema))
+    return BookingService(
+        store=DatabaseStore(database),
+        messenger=TwilioMessenger(twilio, patience=patience),
+        finder=TwilioFinder(twilio, patience=patience),
+        terms=terms,
+        clock=clock,
+        variables=[name for name in SHAPES if variables.get(name)],
+    )
+
+
+@cache
+def _service() -> BookingService:
+    return booking_service()
+
+
+def initiate_booking(
+    request: BookingRequest, *, idempotency_key: str | None = None, strategy: Strategy = "direct"
+) -> Initiated:
+    """
+    `booking_doctor.core.service.BookingService.initiate_booking` of a service that is made of the environment once.
+    """
+    return _service().initiate_booking(request, idempotency_key=idempotency_key, strategy=strategy)
+
+
+def confirm_booking(token: str) -> Confirmed:
+    """
+    `booking_doctor.core.service.BookingService.confirm_booking` of the same service.
+    """
+    return _service().confirm_booking(token)
 
 
 class ChosenSources:

@@ -377,16 +377,34 @@ def _senders(variables: Mapping[str, str], *, needed: bool) -> frozenset[str]:
 
 def _base_url(variables: Mapping[str, str], name: str, usual: str) -> str:
     url = variables.get(name) or usual
-    split = _split(url)
-    if (
-        split is None
-        or split.parts.scheme not in {"http", "https"}
-        or not split.parts.hostname
-        or not url.isascii()
-        or any(character in url for character in "?#@\\")
-    ):
+    if not _is_address(url):
         message = f"{name} is malformed"
         raise SettingsError(message, hint=f"write http(s)://host[:port], or leave it out for {usual}")
+    return url.rstrip("/")
+
+
+def _is_address(url: str) -> bool:
+    split = _split(url)
+    return (
+        split is not None
+        and split.parts.scheme in {"http", "https"}
+        and bool(split.parts.hostname)
+        and url.isascii()
+        and not any(character in url for character in "?#@\\")
+    )
+
+
+def app_url(variables: Mapping[str, str]) -> str:
+    """
+    The booking app's public address, without a slash at its end.
+
+    Raises:
+        SettingsError: It is missing or malformed.
+    """
+    url = _required(variables, "BOOKING_APP_URL")
+    if not _is_address(url):
+        message = "BOOKING_APP_URL is malformed"
+        raise SettingsError(message, hint="write the address in a customer's browser, http(s)://host[:port]")
     return url.rstrip("/")
 
 

@@ -104,6 +104,11 @@ class MemoryStore:
             self.tables.notes.append((action, booking_id, details))
         return None
 
+    def close(self) -> None:
+        """
+        Nothing is held.
+        """
+
 
 class MemoryUnitOfWork:
     """

@@ -104,6 +104,18 @@ class Database:
             yield connection
 
     @contextmanager
+    def acting(self, options: Mapping[str, str]) -> Iterator[Connection]:
+        """
+        A transaction as the application makes its own: row level security applies to it.
+
+        Args:
+            options: Settings that differ from those of `writing`.
+        """
+        limits = self._limits(self.timeouts.writing)
+        with self._transaction({**limits, "row_security": "on", **options}) as connection:
+            yield connection
+
+    @contextmanager
     def waiting(self) -> Iterator[Connection]:
         """
         A transaction that is held while others work, and that no idle time-out ends.
@@ -130,9 +142,27 @@ class Database:
     def _transaction(self, options: Mapping[str, str]) -> Iterator[Connection]:
         # NOTE: one statement for all options, because a remote database answers each in tens of milliseconds.
         setting = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
-        with translated(self.settings), self._engine.begin() as connection:
-            connection.exec_driver_sql(f"SELECT {setting}")
+        with translated(self.settings), self._connected(f"SELECT {setting}") as connection:
             yield connection
+            connection.commit()
+
+    def _connected(self, first: str) -> Connection:
+        """
+        A connection on which the first statement of a transaction was made.
+
+        One that lay in the pool may have been ended meanwhile by the server, or by what is between; nothing was done on it
+        yet, so another takes its place.
+        """
+        connection = self._engine.connect()
+        try:
+            connection.exec_driver_sql(first)
+        except DBAPIError as error:
+            connection.close()
+            if not error.connection_invalidated:
+                raise
+            connection = self._engine.connect()
+            connection.exec_driver_sql(first)
+        return connection
 
     def place(self) -> Place:
         """

@@ -4,18 +4,14 @@ Questions of the checks, put to the application's database under this installati
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 
-from booking_doctor.adapters.fragments import quoted, verbatim
 from booking_doctor.adapters.postgres import Database
-from booking_doctor.errors import NotHere
-
-_NAME: Final = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
+from booking_doctor.adapters.statements import Statements
 
 # NOTE: here row level security is looked at and filters nothing that is read. To explain a write takes the lock of a
 # write, for a moment; where somebody stands in the way we do not queue, because others would queue behind us.
@@ -32,6 +28,7 @@ class DatabaseQueries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._statement = Statements(database)
 
     def rows(self, question: str, **parameters: object) -> list[Mapping[str, Any]]:
         """
@@ -69,20 +66,6 @@ class DatabaseQueries:
         with self._database.reading() as connection:
             connection.execute(_AS_ROLE, {"role": role})
             return [str(line) for line in connection.execute(explain).scalars()]
-
-    def _statement(self, question: str) -> TextClause:
-        return text(_NAME.sub(lambda name: self._named(name[1], name[2]), question))
-
-    def _named(self, table: str, column: str | None) -> str:
-        here = self._database.tables[table]
-        hint = "map the name in booking-doctor.toml if it is called otherwise"
-        if not self.has(table):
-            message = f"there is no table {here.name}"
-            raise NotHere(message, table=table, hint=hint)
-        if column and not self.has(table, column):
-            message = f"there is no column {here.c[column].name} in the table {here.name}"
-            raise NotHere(message, table=table, column=column, hint=hint)
-        return quoted(here.c[column].name) if column else verbatim(self._database.quoted(here))
 
 
 def _utc(value: object) -> object:

@@ -124,7 +124,7 @@ class TwilioLog:
     def _came(self, reading: _Reading, walk: _Walk, future: Future[bytes]) -> Page | Unread:
         try:
             # NOTE: decoded here, not in the threads: those would only fight over the interpreter.
-            return self._taken(walk, understood(TWILIO, _decode_page, future.result()), reading.window)
+            return self._taken(walk, understood(TWILIO, decode_page, future.result()), reading.window)
         except TwilioError as error:
             if self._concerns_all(error):
                 reading.refused = error
@@ -146,7 +146,7 @@ class TwilioLog:
     def _ask(self, reading: _Reading, walk: _Walk) -> None:
         reading.asked[reading.executor.submit(self._fetch, walk, reading.executor.halt)] = walk
 
-    def _taken(self, walk: _Walk, document: _PageDocument, window: Window) -> Page:
+    def _taken(self, walk: _Walk, document: PageDocument, window: Window) -> Page:
         """
         The page, counted. The scan ends at the window's start, or after `SCAN_PAGES`.
         """
@@ -247,7 +247,7 @@ class TwilioLog:
         if answer.status == 404 and refusal(answer.data).code == 20404:
             return None
         refuse(answer)
-        message = understood(TWILIO, _decode_message, answer.data)
+        message = understood(TWILIO, decode_message, answer.data)
         if message.sid.casefold() != sid.casefold():
             text = "Twilio's answer was another message than the one asked for"
             raise TwilioUnreachable(text, hint="check TWILIO_API_BASE_URL")
@@ -300,11 +300,15 @@ class _Reading:
     refused: TwilioError | None = None
 
 
-class _PageDocument(msgspec.Struct, gc=False):
+class PageDocument(msgspec.Struct, gc=False):
+    """
+    A page of the list as it is on the wire.
+    """
+
     # NOTE: next_page_uri must be there; where it were not, a log that is cut off would pass for a whole one.
     messages: list[TwilioMessage]
     next_page_uri: str | None
 
 
-_decode_page = msgspec.json.Decoder(_PageDocument).decode
-_decode_message = msgspec.json.Decoder(TwilioMessage).decode
+decode_page = msgspec.json.Decoder(PageDocument).decode
+decode_message = msgspec.json.Decoder(TwilioMessage).decode

@@ -6,14 +6,11 @@ Values only; what is done with them is decided in `booking_doctor.core.flow`. Ti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final, Self
-
-from booking_doctor.core.model import SID_SHAPE, iso
+from typing import Any, Final
 
 
 class SmsState(StrEnum):
@@ -33,10 +30,6 @@ class SmsState(StrEnum):
     UNKNOWN = "unknown"
     #: The booking was closed before it was its turn.
     DROPPED = "dropped"
-
-
-_OTHERS_WORDS: Final = {"rejected": SmsState.FAILED}
-"""What other programs call a state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,72 +67,6 @@ class InitialSms:
         Whether Twilio may have it without our knowing its SID.
         """
         return self.state in {SmsState.SENDING, SmsState.UNKNOWN}
-
-    @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Self | None:
-        """
-        The text that metadata describes, by whichever program; None where it names neither a SID nor a state.
-
-        What cannot be read is left out: a SID of the wrong shape is none.
-        """
-        sid, state = document.get("message_sid"), document.get("state")
-        sid = sid if isinstance(sid, str) and SID_SHAPE.fullmatch(sid) else None
-        known = SmsState.SENT if sid else _state(state)
-        if known is None:
-            return None
-        told = {name: read(document.get(name)) for name, read in _READERS.items()}
-        return cls(state=known, message_sid=sid, **told)
-
-    def document(self) -> dict[str, str | int | float | None]:
-        """
-        As metadata has it: every field, so that what no longer holds does not stay behind.
-        """
-        return {member.name: _written(getattr(self, member.name)) for member in fields(self)}
-
-
-def _state(word: object) -> SmsState | None:
-    if not isinstance(word, str):
-        return None
-    return _OTHERS_WORDS.get(word) or (SmsState(word) if word in set(SmsState) else None)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _amount(value: object) -> Decimal | None:
-    try:
-        amount = Decimal(str(value)) if isinstance(value, str | int | float) else Decimal("NaN")
-    except InvalidOperation:
-        return None
-    return abs(amount) if amount.is_finite() else None
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    # NOTE: a time without zone is UTC, as everything that Twilio and PostgreSQL told the application was.
-    return moment and (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-_READERS: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("attempt_id", "body", "from_number", "to_number", "status", "error"), _text),
-    **dict.fromkeys(("segments", "error_code"), _number),
-    **dict.fromkeys(("attempted_at", "sent_at"), _moment),
-    "cost_usd": _amount,
-}
-
-
-def _written(value: object) -> Any:  # noqa: ANN401  what JSON can hold
-    if isinstance(value, datetime):
-        return iso(value)
-    return float(value) if isinstance(value, Decimal) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,6 +146,11 @@ class Store(Protocol):
             Why it could not be written; None where it was, or where there is no such table.
         """
 
+    def close(self) -> None:
+        """
+        Give back what is held.
+        """
+
 
 # --- texting ---------------------------------------------------------------------------------------------------------
 

@@ -279,5 +279,11 @@ class BookingService:
         """
         return self._texting.record_status(report)
 
+    def close(self) -> None:
+        """
+        Give connections back. The service may be used again.
+        """
+        self._store.close()
+
     def _audited(self, action: str) -> AbstractContextManager[Trail]:
         return audited(action, self._store, self._clock, self._variables)

@@ -56,7 +56,7 @@ def floor(variables: Variables, window: Window) -> dict[str, Any]:
     import psycopg
     import urllib3
 
-    from booking_doctor.adapters.twilio import PAGE_SIZE, _decode_page
+    from booking_doctor.adapters.twilio import PAGE_SIZE, decode_page
 
     start = time.perf_counter()
     pool = urllib3.PoolManager()
@@ -66,7 +66,7 @@ def floor(variables: Variables, window: Window) -> dict[str, Any]:
         account = f"/2010-04-01/Accounts/{variables['TWILIO_ACCOUNT_SID']}"
         uri: str | None = f"{account}/Messages.json?DateSent={day}&PageSize={PAGE_SIZE}"
         while uri:
-            document = _decode_page(pool.request("GET", base + uri).data)
+            document = decode_page(pool.request("GET", base + uri).data)
             messages += len(document.messages)
             uri = document.next_page_uri
     log = time.perf_counter() - start

@@ -1,0 +1,48 @@
+"""
+SQL that names tables and columns as the doctor does, turned into this installation's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sqlalchemy import TextClause, text
+
+from booking_doctor.adapters.fragments import quoted, verbatim
+from booking_doctor.adapters.postgres import Database
+from booking_doctor.errors import NotHere
+
+_NAME: Final = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
+
+
+class Statements:
+    """
+    Fills ``{table}`` and ``{table.column}`` with quoted names; each text is looked at once.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, TextClause] = {}
+
+    def __call__(self, template: str) -> TextClause:
+        """
+        The statement.
+
+        Raises:
+            NotHere: It names a table or column that this installation has not.
+        """
+        if template not in self._known:
+            self._known[template] = text(_NAME.sub(lambda name: self._named(name[1], name[2]), template))
+        return self._known[template]
+
+    def _named(self, table: str, column: str | None) -> str:
+        here = self._database.tables[table]
+        hint = "map the name in booking-doctor.toml if it is called otherwise"
+        if not self._database.columns(table):
+            message = f"there is no table {here.name}"
+            raise NotHere(message, table=table, hint=hint)
+        if column and not self._database.has(table, column):
+            message = f"there is no column {here.c[column].name} in the table {here.name}"
+            raise NotHere(message, table=table, column=column, hint=hint)
+        return quoted(here.c[column].name) if column else verbatim(self._database.quoted(here))
