@@ -91,6 +91,13 @@ class Skipped:
     kind: SkipKind
     reason: str
 
+    @property
+    def missed(self) -> bool:
+        """
+        Whether it should have been looked at.
+        """
+        return self.kind in {"not-permitted", "unreachable"}
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -158,6 +165,60 @@ class PlanView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatementView(StepView):
+    """
+    A statement that changes a table.
+
+    Attributes:
+        sql: All that is sent for it, line by line, to be read and copied.
+        lock: The mode in which it locks the table.
+        blocks: Who waits for that, and how long.
+    """
+
+    sql: Sequence[str]
+    lock: str
+    blocks: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """
+    Somebody else's transaction; None for what our role may not see.
+
+    Attributes:
+        pid: None for a prepared transaction, which has no process.
+        locks: The modes in which it has the table locked, or waits for that.
+        query: Up to the first value in it.
+    """
+
+    pid: int | None
+    role: str | None
+    application: str | None
+    state: str | None
+    since: datetime | None
+    locks: Sequence[str]
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationView(PlanView):
+    """
+    A change of a table as a report shows it; its steps are `StatementView`s.
+
+    Attributes:
+        table: Its name and size.
+        waits_for: Whose locks would have to go first.
+        longest_transaction: The oldest one of the database that can be seen.
+        hidden_sessions: Those whose transactions cannot.
+    """
+
+    table: Mapping[str, JSONValue]
+    waits_for: Sequence[SessionView]
+    longest_transaction: SessionView | None
+    hidden_sessions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """
     One apply, or the undo of it.
@@ -185,6 +246,115 @@ class PastRun:
     undone: int
 
 
+class CauseVerdict(StrEnum):
+    """
+    What the evidence makes of a cause, surest first. One that could not be excluded is possible.
+    """
+
+    CONFIRMED = "confirmed"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+    EXCLUDED = "excluded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseView:
+    """
+    A cause as a report shows it.
+
+    Attributes:
+        because, against: What speaks for and against it; what could not be looked at stands in *against* as "not excluded".
+    """
+
+    id: str
+    layer: str
+    title: str
+    verdict: CauseVerdict
+    because: Sequence[str]
+    against: Sequence[str]
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    One of the incident's mysteries, answered for the world examined.
+
+    Attributes:
+        yes: None where it is not known.
+        evidence: Why, or why not known.
+    """
+
+    mystery: str
+    yes: bool | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onset:
+    """
+    Where in time bookings went wrong.
+
+    Attributes:
+        turned_at: The first bad one that no good one followed.
+        by_hour: Bad bookings by the hour in which they were made.
+        before: What happened just before, with its time.
+    """
+
+    first_bad: datetime
+    last_good: datetime | None
+    turned_at: datetime | None
+    by_hour: Mapping[str, int]
+    before: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harm:
+    """
+    What the findings of one name did.
+
+    Attributes:
+        people: Different phone numbers; None where findings do not tell, as with `cost_usd`.
+        cost_usd: What Twilio billed for texts among them.
+    """
+
+    finding: str
+    subjects: int
+    people: int | None
+    cost_usd: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Impact:
+    """
+    What it did to people, as far as it could be looked at; None for what could not.
+    """
+
+    people: int | None
+    sent_not_recorded: int | None
+    never_sent: int | None
+    cost_usd: str | None
+    by_finding: Sequence[Harm] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """
+    Why it is so.
+
+    Attributes:
+        verdict: One line.
+        unexplained: Findings that no confirmed or likely cause explains.
+    """
+
+    verdict: str
+    mysteries: Sequence[Answer]
+    causes: Sequence[CauseView]
+    unexplained: Sequence[str]
+    onset: Onset | None
+    impact: Impact
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """
@@ -195,7 +365,9 @@ class Report:
         summary: Counts by name, as the README lists them; empty when nothing could be looked at.
         coverage: What was and was not looked at.
         next_steps: Commands to run next, most useful first.
-        plan, run: Only from commands that repair; ``runs`` only from ``runs``.
+        checks: Names of the checks that were made; those without a finding passed.
+        fail_on: The least severe finding that makes the exit code 1.
+        plan, run: Only from commands that repair; ``runs`` only from ``runs``, ``diagnosis`` only from ``diagnose``.
     """
 
     command: str
@@ -210,9 +382,12 @@ class Report:
     findings: Sequence[Finding] = ()
     skipped: Sequence[Skipped] = ()
     next_steps: Sequence[str] = ()
+    checks: Sequence[str] = ()
+    fail_on: FailOn = FailOn.ERROR
     plan: PlanView | None = None
     run: RunView | None = None
     runs: Sequence[PastRun] | None = None
+    diagnosis: Diagnosis | None = None
 
     @property
     def verdict(self) -> Verdict:

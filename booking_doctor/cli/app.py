@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -33,7 +34,7 @@ from booking_doctor.errors import DoctorError, ExitCode, UsageError
 from booking_doctor.findings import FailOn, Report, Verdict, Window
 from booking_doctor.report import FORMATS, TERMINAL, Canvas, Format, visible
 
-COMMANDS: Final = ("environment", "examine", "repair", "learn", "beginning", "rehearse")
+COMMANDS: Final = ("environment", "diagnose", "examine", "repair", "migrate", "learn", "beginning", "rehearse")
 """
 Modules of this package whose commands `main` offers, in the order of ``--help``.
 """
@@ -180,11 +181,20 @@ def write(report: Report, format: Format, output: Path | None, invocation: Invoc
     Raises:
         UsageError: It could not be written; a file's document has then gone to stdout instead, so that it is not lost.
     """
-    put(partial(format.render, report), output, format.encoding)
+    put(partial(_document, report, format, output), output, format.encoding)
     read_here = output is None and format is TERMINAL
     if not read_here and not invocation.quiet and (report.exit_code is not ExitCode.OK or is_terminal(sys.stderr)):
         alarm = "INCOMPLETE: " if report.verdict is Verdict.INCOMPLETE else ""
         say(f"{alarm}{report.command}: {report.exit_reason}")
+
+
+def _document(report: Report, format: Format, output: Path | None, canvas: Canvas) -> str:
+    document = format.render(report, canvas)
+    if format.carried is None or output is None:
+        return document
+    with suppress(OSError, UnicodeDecodeError):
+        return format.carried(_target(output).read_text("utf-8"), document)
+    return document
 
 
 def put(draw: Callable[[Canvas], str], output: Path | None, encoding: str | None = "utf-8") -> None:
@@ -322,16 +332,32 @@ def error_boundary(ctx: typer.Context | None = None) -> Iterator[None]:
     except typer.Exit:
         raise
     except typer.TyperException as error:
-        error.exit_code = ExitCode.USAGE  # Typer's own is 1 for some, and 1 means findings
+        # NOTE: Typer's own is 1 for some, and 1 means findings.
+        error.exit_code = _as_the_format_says(ExitCode.USAGE, error.format_message())
         raise
     except Exception as error:  # noqa: BLE001  the outermost place
-        code = _explain(error, _invocation(ctx).verbosity)
+        code = _as_the_format_says(_explain(error, _invocation(ctx).verbosity), str(error))
     except KeyboardInterrupt:
         say("interrupted: the same command can be run again")
         code = ExitCode.INTERRUPTED
     else:
         return
     raise typer.Exit(code)
+
+
+def _as_the_format_says(code: ExitCode, sentence: str) -> int:
+    """
+    The exit code of an error; a format that has a document for errors puts it out first, and has its own codes.
+    """
+    words = [word for argument in sys.argv[1:] for word in argument.split("=", 1)]
+    asked = next((name for option, name in pairwise(words) if option == "--format"), "")
+    failure = FORMATS[asked].failure if asked in FORMATS else None
+    if failure is None:
+        return code
+    line, exit_code = failure(redacted(" ".join(sentence.split())) or code.name)
+    with suppress(UsageError):
+        _print(line, "utf-8")
+    return exit_code
 
 
 def _invocation(ctx: typer.Context | None) -> Invocation:

@@ -16,7 +16,7 @@ import typer
 from booking_doctor.cli.app import Invocation, check_retention, parse_window, say, write
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import Disclosure, FailOn, Report
-from booking_doctor.report import Format
+from booking_doctor.report import FORMATS, GITHUB, Canvas, Format
 
 if TYPE_CHECKING:
     from booking_doctor.doctor import Doctor, Request
@@ -77,7 +77,7 @@ def request(
 
 def finish(report: Report, format: Format, output: Path | None, invocation: Invocation) -> None:
     """
-    Write the report and exit with its code; what could not be looked at is an error on stderr too.
+    Write the report and exit with its code, or with the format's own; what could not be looked at is an error on stderr too.
 
     Raises:
         typer.Exit: Always.
@@ -89,4 +89,20 @@ def finish(report: Report, format: Format, output: Path | None, invocation: Invo
             together.setdefault(skipped.reason, []).append(skipped.check)
         for reason, checks in together.items():
             say(f"error: {', '.join(checks)}: {reason}")
-    raise typer.Exit(report.exit_code)
+    if format is GITHUB:
+        _summarise(report)
+    raise typer.Exit(format.exit_code(report) if format.exit_code else report.exit_code)
+
+
+def _summarise(report: Report) -> None:
+    """
+    The report as Markdown in the job's summary, where GitHub Actions names a file for it.
+    """
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not summary:
+        return
+    try:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(FORMATS["markdown"].render(report, Canvas()))
+    except OSError as error:
+        say(f"warning: the job's summary could not be written: {error.strerror}")

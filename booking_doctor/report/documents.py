@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from booking_doctor.findings import Finding, Report
+from booking_doctor.findings import Diagnosis, Finding, Report
 
 SCHEMA: Final = 1
 """
@@ -41,7 +41,7 @@ def signed_json(members: Mapping[str, Any], version: str) -> str:
     The members as one JSON object that says which tool wrote it, and in which shape.
     """
     document = {"schema": SCHEMA, "tool": {"name": "booking-doctor", "version": version}, **members}
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True, default=_plain)
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True, default=plain)
     return _SUSPECT.sub(_escape, text) + "\n"
 
 
@@ -52,7 +52,13 @@ def _document(report: Report) -> dict[str, Any]:
         **{name: getattr(report, name) for name in _AS_THEY_ARE},
     }
     sometimes = {"plan": report.plan, "run": report.run, "runs": report.runs}
-    return always | {name: value for name, value in sometimes.items() if value is not None}
+    told = {name: value for name, value in sometimes.items() if value is not None}
+    return always | told | (_diagnosis(report.diagnosis) if report.diagnosis else {})
+
+
+def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
+    members = _members(diagnosis)
+    return {"diagnosis": members.pop("verdict"), **members}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -63,7 +69,7 @@ def _members(value: Any) -> dict[str, Any]:  # noqa: ANN401  any dataclass of th
     return {member.name: getattr(value, member.name) for member in fields(value)}
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """
     What `json` asks for when it meets a value that is not JSON by itself.
     """

@@ -17,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 from booking_doctor.findings import (
     Finding,
     LeftView,
+    MigrationView,
     PastRun,
     PlanView,
     Report,
@@ -26,8 +27,9 @@ from booking_doctor.findings import (
     StepView,
     Verdict,
 )
-from booking_doctor.report import Canvas, visible
+from booking_doctor.report import Canvas, diagnosis, visible
 from booking_doctor.report.drawing import Page, Span
+from booking_doctor.report.migration import migration
 from booking_doctor.report.words import (
     EXIT_WORDS,
     LABELS,
@@ -80,6 +82,8 @@ def render(report: Report, canvas: Canvas) -> str:
     _head(page, report)
     if incomplete:
         _skipped(page, report.skipped, "bold red")
+    if report.diagnosis is not None:
+        diagnosis.draw(page, report.diagnosis)
     _counts(page, report.summary, "Counts of what was looked at" if incomplete else "Counts")
     _findings(page, report.findings)
     _plan(page, report)
@@ -96,6 +100,8 @@ def render(report: Report, canvas: Canvas) -> str:
 
 def _head(page: Page, report: Report) -> None:
     page.prose(_word(report), (": ", ""), (report.exit_reason, "bold"))
+    if report.diagnosis is not None:
+        page.prose(("Diagnosis: ", "bold"), (f"{report.diagnosis.verdict}.", "bold"))
     page.items([report.command, *span(report.window)], style="dim")
     aside = report.coverage.get("out_of_scope")
     if isinstance(aside, int) and aside > 0:
@@ -179,7 +185,10 @@ def _plan(page: Page, report: Report) -> None:
     for note in plan.notes:
         page.prose(("Note: ", "bold yellow"), (note, ""), indent=2)
     _target(page, plan, written=False)
-    _steps(page, plan.steps)
+    if isinstance(plan, MigrationView):
+        migration(page, plan)
+    else:
+        _steps(page, plan.steps)
     _left(page, plan.left)
 
 
