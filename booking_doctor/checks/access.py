@@ -92,10 +92,12 @@ class _Obstacle:
     Why a write fails, or may fail.
 
     Attributes:
+        kind: ``privilege``, ``policy``, ``rule`` or ``view``.
         remedy: SQL, or an instruction where no SQL helps.
         certain: Whether it holds for every row.
     """
 
+    kind: str
     why: str
     remedy: str
     certain: bool = True
@@ -153,7 +155,11 @@ def _blocked(evidence: Evidence, write: _Write, column: str | None, deed: str) -
     explained = _explained(database, write, role)
     if not obstacles and explained.refusal:
         obstacles = [
-            _Obstacle(why=f"the server refuses it ({explained.refusal})", remedy="Grant what the server names.")
+            _Obstacle(
+                kind="privilege",
+                why=f"the server refuses it ({explained.refusal})",
+                remedy="Grant what the server names.",
+            )
         ]
     if not obstacles:
         return
@@ -165,7 +171,14 @@ def _blocked(evidence: Evidence, write: _Write, column: str | None, deed: str) -
         subject=about,
         summary=f"The role {role['name']} {says}: {'; '.join(obstacle.why for obstacle in obstacles)}.",
         remedy=_advice(obstacles, guessed=role["guessed"]),
-        evidence={"role": role["name"], "explain": explained.told, "takes_role": role["takeable"]},
+        evidence={
+            "role": role["name"],
+            "role_guessed": role["guessed"],
+            "obstacles": sorted({obstacle.kind for obstacle in obstacles if obstacle.certain}),
+            "perhaps": sorted({obstacle.kind for obstacle in obstacles if not obstacle.certain}),
+            "explain": explained.told,
+            "takes_role": role["takeable"],
+        },
         severity=None if certain else Severity.WARNING,
     )
 
@@ -240,6 +253,7 @@ def _missing_rights(rights: Mapping[str, Any], privilege: str) -> Iterator[_Obst
     relation, role = rights["relation"], rights["role"]
     if not rights["entered"]:
         yield _Obstacle(
+            kind="privilege",
             why=f"it may not use the schema {rights['schema']}",
             remedy=f"GRANT USAGE ON SCHEMA {rights['schema']} TO {role};",
         )
@@ -247,15 +261,19 @@ def _missing_rights(rights: Mapping[str, Any], privilege: str) -> Iterator[_Obst
         if columns:
             listed = ", ".join(columns)
             yield _Obstacle(
+                kind="privilege",
                 why=f"it has no privilege to {verb} {listed}",
                 remedy=f"GRANT {verb} ({listed}) ON {relation} TO {role};",
             )
     for sequence in rights["sequences"]:
         yield _Obstacle(
-            why=f"it may not use the sequence {sequence}", remedy=f"GRANT USAGE ON SEQUENCE {sequence} TO {role};"
+            kind="privilege",
+            why=f"it may not use the sequence {sequence}",
+            remedy=f"GRANT USAGE ON SEQUENCE {sequence} TO {role};",
         )
     if not rights["writable"]:
         yield _Obstacle(
+            kind="view",
             why=f"{relation} is a view that takes no {privilege}",
             remedy="Map the table behind the view in booking-doctor.toml, and let the application write to that.",
         )
@@ -291,7 +309,9 @@ def _permissive(rights: Mapping[str, Any], terms: Mapping[str, str], verb: str) 
         quietly = ", so it changes 0 rows without an error" if verb != "INSERT" else ""
         policy = f"CREATE POLICY application_{verb.lower()} ON {rights['relation']} FOR {verb} TO {rights['role']}"
         yield _Obstacle(
-            why=f"row level security is on and no policy lets it {verb}{quietly}", remedy=f"{policy} {_TERMS[verb]};"
+            kind="policy",
+            why=f"row level security is on and no policy lets it {verb}{quietly}",
+            remedy=f"{policy} {_TERMS[verb]};",
         )
     elif "true" not in terms.values():
         yield _depending(terms, verb)
@@ -301,6 +321,7 @@ def _restrictive(rights: Mapping[str, Any], terms: Mapping[str, str], verb: str)
     for name, term in terms.items():
         if term == "false":
             yield _Obstacle(
+                kind="policy",
                 why=f"the restrictive policy {name} lets nothing through",
                 remedy=f"DROP POLICY {name} ON {rights['relation']};",
             )
@@ -312,6 +333,7 @@ def _restrictive(rights: Mapping[str, Any], terms: Mapping[str, str], verb: str)
 def _depending(terms: Iterable[str], verb: str) -> _Obstacle:
     names = ", ".join(terms)
     return _Obstacle(
+        kind="policy",
         why=f"whether it may {verb} depends on the row, by the policy {names}",
         remedy=f"Read the policy {names} and see that it lets the application's rows through.",
         certain=False,
@@ -322,6 +344,7 @@ def _rules_in_the_way(rules: Iterable[Mapping[str, Any]], relation: str) -> Iter
     for rule in rules:
         instead = "nothing is done instead" if rule["nothing"] else "another statement runs instead"
         yield _Obstacle(
+            kind="rule",
             why=f"by the rule {rule['name']} {instead}{'' if rule['always'] else ' for some rows'}",
             remedy=f"DROP RULE {rule['name']} ON {relation};",
             certain=rule["always"] and rule["nothing"],

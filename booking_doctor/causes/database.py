@@ -1,0 +1,581 @@
+"""
+Causes that sit in the database: what it refuses, what it changes on the way, and what it lets through in silence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
+
+_LOST: Final = ("booking-metadata-empty", "message-unrecorded")
+"""Nothing is stored in the booking, or its text is in no row."""
+
+_NOT_COPIED: Final = ("message-unrecorded", "booking-sms-not-recorded")
+"""A text is in no row."""
+
+CAUSES: Final = (
+    Cause(
+        id="metadata-json-string",
+        layer=Layer.DATABASE,
+        page="""
+        The metadata is a JSON string instead of an object. Everything is there, encoded once too often.
+
+        ## How it works
+
+        The code calls `JSON.stringify` and hands the result to a `jsonb` column, which takes it as a string. `metadata ->
+        'initial_sms'` is null then, though the text can be read with the eye.
+
+        ## What shows it
+
+        `jsonb_typeof(metadata)` says `string`. Nothing else looks like this.
+
+        ## What it is not
+
+        No text is lost: unlike an empty object, a string can be unwrapped. A column of type `text` is another fault
+        (`default-generated-or-wrong-type`).
+
+        ## How to repair
+
+        Hand the object over as it is. Unwrap what is stored with `(metadata #>> '{}')::jsonb`, then keep it so:
+        `CHECK (jsonb_typeof(metadata) = 'object')`.
+        """,
+        explains=("metadata-string", "booking-metadata-incomplete", *_NOT_COPIED),
+        needs=(("metadata-string",),),
+        proofs=(("metadata-string",),),
+        remedy="Stop encoding the object, then run: UPDATE pending_bookings SET metadata = (metadata #>> '{}')::jsonb"
+        " WHERE jsonb_typeof(metadata) = 'string';",
+    ),
+    Cause(
+        id="rls-update-zero-rows",
+        layer=Layer.DATABASE,
+        page="""
+        Row level security lets the UPDATE of the metadata match no row, and calls that no error. The booking stays empty.
+
+        ## How it works
+
+        Without a permissive policy for UPDATE the default is to deny: 0 rows, no error, nothing returned. The same
+        happens with a policy for UPDATE and none for SELECT, because the statement reads the token. The INSERT has a
+        policy of its own, so the row is there. The text was sent by then.
+
+        ## What shows it
+
+        The catalog: no policy that the application's role falls under. EXPLAIN as that role filters by `false`. Updates
+        are carried out and counted for no row.
+
+        ## What it is not
+
+        A token that does not match leaves the same counters; there the policies would let the row through. A missing
+        privilege is an error, not silence.
+
+        ## How to repair
+
+        Create the policies of the finding `schema-update-blocked`, or use the service key where it was meant. In the
+        code, ask for the row back (`.select().single()`), so that no row becomes an error.
+        """,
+        explains=("update-filtered", *_LOST),
+        needs=(("update-filtered", "update-filtered-for-us", "update-filtered-perhaps"),),
+        proofs=(("update-filtered",),),
+        clues=(
+            Clue("update-filtered-for-us", STRONG),
+            Clue("update-filtered-perhaps", FAIR),
+            Clue("update-matched-nothing", FAIR, -FAIR),
+            Clue("texts-of-bad-sent", FAIR, -FAIR),
+            Clue("bookings-all-bad", WEAK, -WEAK),
+            Clue("updates-never-came", WEAK, -WEAK),
+        ),
+        remedy="Create the missing policies: booking-doctor check-schema names them.",
+        remedies=("schema-update-blocked",),
+    ),
+    Cause(
+        id="rls-messages-insert-denied",
+        layer=Layer.DATABASE,
+        page="""
+        Row level security refuses new rows of messages. The texts go out and none is recorded.
+
+        ## How it works
+
+        No policy lets the application's role INSERT, or none lets it SELECT what `RETURNING` asks for: both end with
+        SQLSTATE 42501, "new row violates row-level security policy". Code that does not look at the error goes on.
+
+        ## What shows it
+
+        The catalog: no policy for INSERT. Each attempt draws an id that no row gets, and nothing is counted as inserted.
+
+        ## What it is not
+
+        A null customer and a refused status leave the same missing ids; there the policies let the row through. A
+        missing privilege draws no id at all.
+
+        ## How to repair
+
+        Create the policy of the finding `schema-insert-blocked`, or use the service key; leave `.select()` out where
+        the row is not needed back.
+        """,
+        explains=("insert-filtered", *_NOT_COPIED),
+        needs=(("insert-filtered", "insert-filtered-for-us", "logged-policy"),),
+        proofs=(("insert-filtered",), ("logged-policy",)),
+        clues=(
+            Clue("insert-filtered-for-us", FAIR),
+            Clue("ids-burnt", FAIR, -WEAK),
+            Clue("inserts-rolled-back", -WEAK),
+        ),
+        remedy="Create the missing policy: booking-doctor check-schema names it.",
+        remedies=("schema-insert-blocked",),
+    ),
+    Cause(
+        id="missing-privilege",
+        layer=Layer.DATABASE,
+        page="""
+        The application's role lacks a privilege that its write needs. The database says so, and nobody listens.
+
+        ## How it works
+
+        A GRANT on some columns only, none on a new table, none to read the token that the WHERE names, none on the
+        schema or the key's sequence: SQLSTATE 42501. BYPASSRLS does not help against a missing GRANT, and Supabase no
+        longer grants new tables by itself.
+
+        ## What shows it
+
+        The privileges in the catalog. A refused statement is counted nowhere and draws no id.
+
+        ## What it is not
+
+        Row level security: that is silent for an UPDATE, and draws an id for an INSERT.
+
+        ## How to repair
+
+        Run the GRANT that the finding names, and put it into the migration that makes the table.
+        """,
+        explains=("update-unprivileged", "insert-unprivileged", *_LOST, "booking-sms-not-recorded"),
+        needs=(("update-unprivileged", "insert-unprivileged", "unprivileged-ourselves", "logged-privilege"),),
+        proofs=(("update-unprivileged",), ("insert-unprivileged",), ("logged-privilege",)),
+        clues=(Clue("unprivileged-ourselves", FAIR), Clue("updates-came-once", -FAIR), Clue("ids-burnt", -WEAK)),
+        remedy="Grant what is missing: booking-doctor check-schema names it.",
+        remedies=("schema-update-blocked", "schema-insert-blocked"),
+    ),
+    Cause(
+        id="trigger-resets-metadata",
+        layer=Layer.DATABASE,
+        page="""
+        A trigger changes or drops what the application writes. The statement succeeds, and something else is stored.
+
+        ## How it works
+
+        A trigger sets `NEW.metadata`, returns OLD or NULL, or an AFTER trigger writes the row again. RETURNING may
+        even show the value that is gone a moment later. Most such triggers were copied from another table.
+
+        ## What shows it
+
+        The trigger's source. The row was written (its counters move), and what it holds is not what was sent. EXPLAIN
+        does not show triggers.
+
+        ## What it is not
+
+        Code that sends an empty value leaves the same rows; there is no trigger then.
+
+        ## How to repair
+
+        Mend the function so that it returns NEW with these columns as they came, or disable the trigger.
+        """,
+        explains=("trigger-changes-metadata", "trigger-drops-messages", *_LOST, "booking-sms-not-recorded"),
+        needs=(("trigger-changes-metadata", "trigger-drops-messages", "trigger-unclear"),),
+        proofs=(("trigger-changes-metadata",), ("trigger-drops-messages",)),
+        clues=(
+            Clue("trigger-unclear", FAIR),
+            Clue("updates-came-once", FAIR),
+            Clue("texts-of-bad-sent", WEAK, -WEAK),
+        ),
+        remedy="Mend the trigger's function: booking-doctor check-schema names it.",
+        remedies=("schema-trigger-interferes",),
+    ),
+    Cause(
+        id="default-generated-or-wrong-type",
+        layer=Layer.DATABASE,
+        page="""
+        The metadata column is not what the code takes it for: generated, plain JSON, or text.
+
+        ## How it works
+
+        A generated column refuses every write (428C9). `json` has no `||` and no `?`. Into `text` anything can be
+        written, `[object Object]` too. Without NOT NULL and a default, `metadata || x` is null where it was null.
+
+        ## What shows it
+
+        The column's type in the catalog; rows that hold null or no JSON.
+
+        ## What it is not
+
+        A trigger raises no error. Here there is one, unless the type takes everything.
+
+        ## How to repair
+
+        Make it `jsonb NOT NULL DEFAULT '{}'`.
+        """,
+        explains=(
+            *("schema-column-generated", "schema-metadata-not-jsonb", "booking-metadata-empty"),
+            "booking-metadata-incomplete",
+        ),
+        needs=(
+            (
+                *("metadata-not-writable", "schema-metadata-not-jsonb", "metadata-unreadable", "metadata-null"),
+                *("logged-generated", "schema-column-generated"),
+            ),
+        ),
+        proofs=(
+            ("metadata-not-writable",),
+            ("logged-generated",),
+            ("metadata-unreadable", "schema-metadata-not-jsonb"),
+        ),
+        clues=(
+            Clue("schema-metadata-not-jsonb", STRONG),
+            Clue("metadata-unreadable", FAIR),
+            Clue("metadata-null", WEAK),
+        ),
+        remedy="Make the column jsonb NOT NULL DEFAULT '{}': booking-doctor check-schema says how.",
+        remedies=("schema-column-generated", "schema-metadata-not-jsonb"),
+    ),
+    Cause(
+        id="not-null-customer-id",
+        layer=Layer.DATABASE,
+        page="""
+        A message is inserted before its customer exists, and messages.customer_id takes no null. This is the fault that began it all.
+
+        ## How it works
+
+        The INSERT fails with SQLSTATE 23502. Whether the text had gone out by then depends on which of the two the code
+        does first. The failed INSERT has drawn an id all the same.
+
+        ## What shows it
+
+        An id of messages is missing for about every booking, and nothing was counted as inserted; the column is NOT
+        NULL; a log names 23502 and `customer_id`.
+
+        ## What it is not
+
+        A refused status, or a policy, leaves the same missing ids; then the constraint or the policy can be seen. A
+        foreign key counts the row as inserted and leaves it dead.
+
+        ## How to repair
+
+        Keep the text in the booking's metadata until confirm has a customer. Where that cannot be deployed tonight,
+        let the column be null for a while and give such rows their customer later. `booking-doctor backfill` plans what was
+        lost.
+        """,
+        explains=("log-not-null-violation", "ids-burnt", *_LOST, "booking-sms-not-recorded"),
+        needs=(("ids-burnt", "logged-not-null-customer", "logged-not-null"),),
+        proofs=(("logged-not-null-customer",),),
+        clues=(
+            Clue("ids-burnt-per-booking", STRONG),
+            Clue("ids-burnt", FAIR),
+            Clue("logged-not-null", STRONG),
+            Clue("schema-customer-id-required", WEAK, -STRONG),
+            Clue("logged-check", -STRONG),
+            Clue("logged-policy", -STRONG),
+            Clue("insert-filtered", -STRONG),
+            Clue("schema-status-not-accepted", -FAIR),
+            Clue("inserts-rolled-back", -WEAK),
+        ),
+        remedy="Record the text only once its customer exists; plan what was lost: booking-doctor backfill",
+    ),
+    Cause(
+        id="fk-violation",
+        layer=Layer.DATABASE,
+        page="""
+        A message names a customer that is not there, or not there yet. Its INSERT is taken back.
+
+        ## How it works
+
+        The customer is inserted in another transaction that has not ended: a foreign key does not wait, it fails at
+        once with SQLSTATE 23503. Or the id is simply a wrong one.
+
+        ## What shows it
+
+        The row was inserted and taken back, so it is counted as inserted and no row is there; a log names 23503.
+
+        ## What it is not
+
+        A unique index leaves the same counters (23505). A null customer is not even counted as inserted.
+
+        ## How to repair
+
+        Insert customer and message in one transaction, and use the id that the first statement returns.
+        """,
+        explains=("inserts-rolled-back", *_NOT_COPIED),
+        needs=(("inserts-rolled-back", "logged-foreign-key"),),
+        proofs=(("logged-foreign-key",),),
+        clues=(
+            Clue("inserts-rolled-back", STRONG),
+            Clue("schema-sid-not-unique", FAIR),
+            Clue("logged-unique", -STRONG),
+            Clue("texts-sent-twice", -WEAK),
+        ),
+        remedy="Insert customer and message in one transaction; plan what was lost: booking-doctor backfill",
+    ),
+    Cause(
+        id="check-or-enum-violation",
+        layer=Layer.DATABASE,
+        page="""
+        A constraint or an enum of messages refuses a word that the application writes. The whole row is refused with it.
+
+        ## How it works
+
+        Twilio has more words than most tables allow: `accepted`, `scheduled`, `undelivered`, `canceled`; its
+        directions are `outbound-api`, `outbound-reply`. SQLSTATE 23514, or 22P02 for an enum. Often only texts of a
+        messaging service fail, because only those begin as `accepted`.
+
+        ## What shows it
+
+        The constraint's list lacks the word; an id is missing for each attempt; a log names the code.
+
+        ## What it is not
+
+        A null customer leaves the same missing ids, for every text and not for one class of them.
+
+        ## How to repair
+
+        Translate Twilio's words before writing, or widen the constraint with NOT VALID and VALIDATE.
+        """,
+        explains=("schema-status-not-accepted", "ids-burnt", *_NOT_COPIED),
+        needs=(("schema-status-not-accepted", "logged-check", "ids-burnt"),),
+        proofs=(("logged-check",),),
+        clues=(
+            Clue("schema-status-not-accepted", STRONG),
+            Clue("ids-burnt", FAIR),
+            Clue("ids-burnt-per-booking", -WEAK),
+            Clue("logged-not-null-customer", -STRONG),
+            Clue("inserts-rolled-back", -WEAK),
+        ),
+        remedy="Let the column take Twilio's words: booking-doctor check-schema has the statement.",
+        remedies=("schema-status-not-accepted",),
+    ),
+    Cause(
+        id="json-path-no-op",
+        layer=Layer.DATABASE,
+        page="""
+        A function writes below a parent that is not there. `jsonb_set` then returns what it got, and says nothing.
+
+        ## How it works
+
+        `jsonb_set('{}', '{initial_sms,message_sid}', …)` changes nothing, because `initial_sms` is missing and only
+        the last step of a path is created. A null argument makes the whole value null; `||` with a string makes an array.
+
+        ## What shows it
+
+        The function's source. The rows were written, and hold `{}`, null or an array.
+
+        ## What it is not
+
+        An empty payload of the application: then no function of the database is involved.
+
+        ## How to repair
+
+        `metadata = coalesce(metadata, '{}') || jsonb_build_object('initial_sms', …)`.
+        """,
+        explains=(*_LOST, "booking-metadata-incomplete"),
+        needs=(("function-sets-json", "function-sets-nested-path"),),
+        proofs=(("function-sets-nested-path", "updates-came-once", "texts-of-bad-sent"),),
+        clues=(
+            Clue("function-sets-nested-path", STRONG),
+            Clue("function-sets-json", WEAK),
+            Clue("updates-came-once", FAIR),
+            Clue("metadata-null", FAIR),
+            Clue("texts-of-bad-sent", WEAK, -FAIR),
+        ),
+        remedy="In the function, write: metadata = coalesce(metadata, '{}') || jsonb_build_object('initial_sms', …);",
+    ),
+    Cause(
+        id="statement-timeout",
+        layer=Layer.DATABASE,
+        page="""
+        Statements are cancelled before they end. Some writes fail, when the database is busy or somebody holds a lock.
+
+        ## How it works
+
+        A `statement_timeout` or `lock_timeout` of the role or the database cancels them (57014, 55P03). A migration that
+        waits for its lock makes everybody queue behind it.
+
+        ## What shows it
+
+        The setting of the role; a log that names the code; failures that come in bunches.
+
+        ## What it is not
+
+        Row level security: that fails for every row, quickly and without an error.
+
+        ## How to repair
+
+        Give the role a time-out that serves, an index on the token, and migrations a `lock_timeout`.
+        """,
+        explains=("statements-hurried", "logged-timeout", *_LOST),
+        needs=(("statements-hurried", "logged-timeout"),),
+        proofs=(("logged-timeout",),),
+        clues=(
+            Clue("statements-hurried", STRONG),
+            Clue("bookings-some-bad", FAIR),
+            Clue("bookings-all-bad", -WEAK),
+        ),
+        remedy="Give the application's role a statement_timeout that serves: booking-doctor check-schema has the statement.",
+        remedies=("schema-role-setting",),
+    ),
+    Cause(
+        id="pooler-prepared-statement",
+        layer=Layer.DATABASE,
+        page="""
+        Prepared statements meet a pooler that gives each transaction another session. Now and then one is not there.
+
+        ## How it works
+
+        A driver prepares a statement by name; the next transaction runs in a session that never heard of it (26000),
+        or that has one of that name already (42P05). What `SET` left behind reaches other clients in the same way.
+
+        ## What shows it
+
+        A log that names the codes, and a database URL with port 6543 or `pgbouncer=true`.
+
+        ## What it is not
+
+        Anything, where the application talks to the database only by HTTP (supabase-js).
+
+        ## How to repair
+
+        Turn prepared statements off in the driver, or use the session pooler.
+        """,
+        explains=("logged-prepared", *_LOST),
+        needs=(("env-transaction-pooler", "logged-prepared"),),
+        proofs=(("logged-prepared",),),
+        clues=(Clue("env-transaction-pooler", WEAK), Clue("bookings-some-bad", FAIR), Clue("bookings-all-bad", -FAIR)),
+        remedy="Turn prepared statements off in the application's driver, or use the pooler's session port.",
+    ),
+    Cause(
+        id="read-only-or-replica",
+        layer=Layer.DATABASE,
+        page="""
+        The application's writes meet a database that takes none: a replica, or a primary in read-only mode.
+
+        ## How it works
+
+        Every write fails with SQLSTATE 25006. A hosting platform turns a database read-only when its disk is full. A
+        replica that lags shows `{}` for a while though the primary has more.
+
+        ## What shows it
+
+        The server says that it is in recovery, or the setting `default_transaction_read_only`; a log names the code.
+
+        ## What it is not
+
+        Row level security: there the INSERT of the booking still works.
+
+        ## How to repair
+
+        Lead the application to the primary; free disk space; `ALTER … RESET default_transaction_read_only`.
+        """,
+        explains=("database-is-replica", "role-read-only", "logged-read-only", *_LOST),
+        needs=(("database-is-replica", "role-read-only", "logged-read-only"),),
+        proofs=(("role-read-only",), ("logged-read-only",)),
+        clues=(Clue("database-is-replica", STRONG), Clue("updates-came-once", -FAIR)),
+        remedy="Lead the application to the primary server, as a role that may write: booking-doctor check-env --live",
+        remedies=("schema-role-setting", "env-database-read-only"),
+    ),
+    Cause(
+        id="scheduled-cleaner",
+        layer=Layer.DATABASE,
+        page="""
+        Something that runs by the clock empties or deletes pending bookings before confirm comes.
+
+        ## How it works
+
+        A job of pg_cron, a cron of the hosting platform or a worker anonymises or tidies up, with a condition that
+        takes too much: `metadata = '{}'` for everything older than an hour.
+
+        ## What shows it
+
+        The job's command. All bookings beyond some age are empty and all younger ones are full, or all were written
+        again at the same age; the edge moves with the clock.
+
+        ## What it is not
+
+        A deployment: that has an edge in time which stays where it is.
+
+        ## How to repair
+
+        Narrow the job's condition to what is closed, and let it archive first.
+        """,
+        explains=("cron-empties-bookings", *_LOST),
+        needs=(
+            (
+                *("cron-empties-bookings", "cron-deletes-bookings", "function-empties-bookings"),
+                *("bookings-old-ones-bad", "bookings-emptied-at-one-age"),
+            ),
+        ),
+        proofs=(
+            ("cron-empties-bookings",),
+            ("function-empties-bookings", "bookings-emptied-at-one-age"),
+        ),
+        clues=(
+            Clue("bookings-emptied-at-one-age", STRONG),
+            Clue("bookings-old-ones-bad", FAIR, -WEAK),
+            Clue("function-empties-bookings", STRONG),
+            Clue("cron-deletes-bookings", WEAK),
+            Clue("ids-burnt-per-booking", -FAIR),
+        ),
+        remedy="Narrow what the job takes to closed bookings; until then: SELECT cron.unschedule(JOBID);",
+    ),
+    Cause(
+        id="schema-cache-stale",
+        layer=Layer.DATABASE,
+        page="""
+        PostgREST does not know a column or table that a migration has just made. Every write that names it is refused.
+
+        ## How it works
+
+        It keeps the schema in its memory and answers PGRST204 or PGRST205 until it is told to look again.
+
+        ## What shows it
+
+        A log that names these codes, from the migration on.
+
+        ## What it is not
+
+        A missing column: the database has it, as `booking-doctor check-schema` says.
+
+        ## How to repair
+
+        `NOTIFY pgrst, 'reload schema';` at the end of every migration.
+        """,
+        explains=("logged-schema-cache", *_LOST),
+        needs=(("logged-schema-cache",),),
+        proofs=(("logged-schema-cache",),),
+        clues=(Clue("bookings-all-bad", WEAK),),
+        remedy="Run: NOTIFY pgrst, 'reload schema';",
+    ),
+    Cause(
+        id="rule-or-view-swallows-update",
+        layer=Layer.DATABASE,
+        page="""
+        A rule does nothing in place of the write, or what looks like a table is a view that takes none.
+
+        ## How it works
+
+        `DO INSTEAD NOTHING` answers an UPDATE with 0 rows and no error; where the row is asked back it is error 0A000. An
+        INSTEAD OF trigger of a view may pass over the metadata.
+
+        ## What shows it
+
+        The rule or the view in the catalog.
+
+        ## What it is not
+
+        Row level security: EXPLAIN shows a filter there, and here no plan for the table at all.
+
+        ## How to repair
+
+        Drop the rule, or lead the application to the table behind the view.
+        """,
+        explains=("update-swallowed", "insert-swallowed", *_LOST, "booking-sms-not-recorded"),
+        needs=(("update-swallowed", "insert-swallowed"),),
+        proofs=(("update-swallowed",), ("insert-swallowed",)),
+        remedy="Drop the rule: booking-doctor check-schema has the statement.",
+        remedies=("schema-update-blocked", "schema-insert-blocked"),
+    ),
+)

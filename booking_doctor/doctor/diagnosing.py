@@ -1,0 +1,70 @@
+"""
+The verb that says why: all checks, the comparison, and the causes weighed by what they show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from booking_doctor.causes.diagnosis import diagnose
+from booking_doctor.checks import select
+from booking_doctor.checks.messages import COMPARED, message_undelivered
+from booking_doctor.discrepancies import Comparison
+from booking_doctor.doctor.examining import Examining
+from booking_doctor.doctor.request import Request
+from booking_doctor.errors import NotConfigured
+from booking_doctor.findings import CauseVerdict, Diagnosis, Report
+
+_THREADS = 8
+"""How many signals are read at a time; the database has connections for as many."""
+
+
+class Diagnosing(Examining):
+    """
+    `diagnose`.
+    """
+
+    def diagnose(self, request: Request, *, quick: bool = False) -> Report:
+        """
+        Look at everything, and say why it is so and what to do next.
+
+        Args:
+            quick: Leave out what takes a walk through Twilio's log.
+        """
+        checks = select(request.chosen, request.ignored)
+        chart = self._chart(request)
+        if quick:
+            checks = [check for check in checks if check not in {*COMPARED, message_undelivered}]
+            chart.compare = _not_asked
+        else:
+            # NOTE: Twilio's log takes longest, so it is read while the database answers the first checks.
+            self._executor(1).submit(lambda: chart.comparison)
+        examined = self._examination(checks, chart)
+        diagnosis = diagnose(chart, examined.outcomes, self._executor(_THREADS))
+        report = self._reported("diagnose", examined, request, chart)
+        return replace(
+            report,
+            diagnosis=diagnosis,
+            next_steps=list(dict.fromkeys(_next_steps(diagnosis, report, request))),
+        )
+
+
+def _not_asked() -> Comparison:
+    message = "Twilio's log was not asked for: --quick"
+    raise NotConfigured(message)
+
+
+def _next_steps(diagnosis: Diagnosis, report: Report, request: Request) -> Iterator[str]:
+    """
+    Commands in their order: understand the cause, repair what it left behind, look again.
+    """
+    sure = [cause for cause in diagnosis.causes if cause.verdict in {CauseVerdict.CONFIRMED, CauseVerdict.LIKELY}]
+    yield from (f"{request.program} explain {cause.id}" for cause in sure[:3])
+    found = {finding.name for finding in report.findings}
+    if found & {"message-unrecorded", "booking-sms-not-recorded", "message-without-customer"}:
+        yield request.command("backfill")
+    if "message-mismatched" in found:
+        yield request.command("backfill --fix-mismatched")
+    if report.findings or report.skipped:
+        yield request.command("diagnose")
