@@ -4,7 +4,7 @@ An examination: the checks that were chosen, made on the evidence there is, less
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.checks.check import Check, Evidence
-from booking_doctor.checks.runner import findings_of, run, skipped_of, why_not
+from booking_doctor.checks.runner import Outcome, findings_of, run, skipped_of, why_not
+from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison
 from booking_doctor.errors import SourceError
-from booking_doctor.evidence import Account, Queries, VariableSource
+from booking_doctor.evidence import Account, Log, Queries, VariableSource
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Skipped, Window
 from booking_doctor.settings import Ignored
 
@@ -43,6 +44,7 @@ class Chart:
     open_database: Callable[[], Queries] = field(repr=False)
     open_account: Callable[[], Account] = field(repr=False)
     compare: Callable[[], Comparison] = field(repr=False)
+    open_log: Callable[[], Log] = field(repr=False)
 
     _answers: dict[Hashable, Future[Any]] = field(default_factory=dict, init=False, repr=False)
     _asking: Lock = field(default_factory=Lock, init=False, repr=False)
@@ -73,6 +75,12 @@ class Chart:
         The Twilio log against the database.
         """
         return self._asked("comparison", self.compare)
+
+    def fetch(self, sids: Sequence[str]) -> Iterator[tuple[str, TwilioMessage | None]]:
+        """
+        Each message of Twilio's by its SID.
+        """
+        return self._asked("log", self.open_log).fetch(sids)
 
     @property
     def unread(self) -> list[Skipped]:
@@ -119,6 +127,7 @@ class Examination:
         lapsed: Findings that were ignored until a day that has come; they are among the findings.
         idle: Fingerprints of entries that match nothing, although their check was made, or because there is none.
         unnamed: Faults that findings only count, by check.
+        outcomes: What came of each check, whatever is ignored.
     """
 
     made: int
@@ -128,6 +137,7 @@ class Examination:
     lapsed: Sequence[Finding] = ()
     idle: Sequence[str] = ()
     unnamed: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Sequence[Outcome] = ()
 
     @property
     def coverage(self) -> dict[str, JSONValue]:
@@ -163,6 +173,7 @@ def examine(
         lapsed=[finding for finding in findings if finding.fingerprint in lapsed],
         idle=_idle([entry.fingerprint for entry in ignored], findings, saw_all),
         unnamed={outcome.check.name: outcome.unnamed for outcome in outcomes if outcome.unnamed},
+        outcomes=outcomes,
     )
 
 

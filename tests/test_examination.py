@@ -165,7 +165,7 @@ def chart(**sources: Callable[[], Any]) -> Chart:
         raise AssertionError
 
     now = datetime(2025, 12, 8, tzinfo=UTC)
-    opened: dict[str, Any] = {"open_database": nowhere, "open_account": nowhere, "compare": nowhere}
+    opened: dict[str, Any] = dict.fromkeys(("open_database", "open_account", "compare", "open_log"), nowhere)
     return Chart(
         now=now,
         window=Window(now - timedelta(days=7), now),

@@ -36,8 +36,9 @@ class DatabaseQueries:
         """
         statement = self._statement(question)
         with self._database.reading() as connection:
-            found = connection.execute(statement, parameters).mappings().all()
-        return [{key: _utc(value) for key, value in row.items()} for row in found]
+            result = connection.execute(statement, parameters)
+            names, found = list(result.keys()), result.all()
+        return [dict(zip(names, map(_utc, row), strict=True)) for row in found]
 
     def has(self, table: str, column: str | None = None) -> bool:
         """

@@ -7,11 +7,12 @@ A check yields facts. It never decides how they look, whether they are fatal, or
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias, TypeVar
 
+from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison
 from booking_doctor.evidence import Account, Queries, VariableSource
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Severity, SkipKind, Window
@@ -98,6 +99,15 @@ class Evidence(Protocol):
         Raises:
             SettingsError: A variable is missing or malformed.
             SourceError: Either could not be read.
+        """
+
+    def fetch(self, sids: Sequence[str]) -> Iterator[tuple[str, TwilioMessage | None]]:
+        """
+        Each message of Twilio's by its SID, whosever it is; None where Twilio answers that there is none.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+            TwilioError: An answer could not be had; what was yielded before stands.
         """
 
     def once(self, look: Callable[[Evidence], _Known]) -> _Known:

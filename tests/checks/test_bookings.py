@@ -7,15 +7,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from booking_doctor.checks import bookings, select
-from booking_doctor.doctor import Doctor, Request
+from booking_doctor.adapters.queries import DatabaseQueries
+from booking_doctor.checks import bookings, select, survey
+from booking_doctor.discrepancies import Terms
+from booking_doctor.doctor import Doctor, Request, comparing
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Disclosure, Finding, Report, Severity, Window
+from booking_doctor.findings import Disclosure, Finding, Report, Window
 from booking_doctor.sandbox.incidents import World, december_incident
+from booking_doctor.sandbox.twilio_faults import Fault as Refusal
+from booking_doctor.sandbox.twilio_faults import On
 
 ANNA, BERT = "+15550104011", "+15550104012"
 SID = "SM" + "0123456789abcdef" * 2
@@ -377,30 +382,189 @@ def test_recorded_text_in_national_format(scene: World, look: Look) -> None:
 @pytest.mark.parametrize("kind", ["jsonb", "text"])
 def test_sid_that_the_log_does_not_show(scene: World, look: Look, kind: str) -> None:
     """
-    A SID that neither the log nor a row has is told once Twilio's lists no longer lag.
+    A SID that neither the log nor a row has, and for which Twilio answers 404, is told once its lists no longer lag.
     """
     column(scene, kind)
     booked(scene, sms(message_sid=SID), age=timedelta(minutes=14))
-    assert look().findings == []
+    assert (look().findings, look().coverage["sids_asked"]) == ([], 0)
 
     booking = booked(scene, sms(message_sid=SID), age=timedelta(minutes=16))
     assert only(look()).fingerprint == f"booking-metadata-incomplete:booking/{booking}"
     assert only(look()).evidence["message_sid"] == SID
+    assert only(look()).evidence["metadata"] == "a SID that Twilio does not know"
+    assert look().coverage["sids_asked"] == 1
 
 
 def test_sid_of_another_sender(scene: World, look: Look) -> None:
     """
-    Where not all of the log was looked at, nothing is claimed and nothing is hidden.
+    A text that the part of the log that was read does not show is asked for by its SID before anything is claimed.
     """
     message = scene.text(ANNA, scene.now - HOUR, sender="+15550100999")
     booked(scene, sms(message_sid=message.sid))
 
     report = look()
 
-    assert (only(report).severity, report.exit_code) == (Severity.INFO, ExitCode.OK)
-    assert only(report).remedy == "Look at the whole log: booking-doctor bookings --since 3d --all-senders"
-    assert report.coverage["sids_not_confirmed"] == 1
-    assert look(all_senders=True).findings == []
+    assert (report.findings, report.exit_code) == ([], ExitCode.OK)
+    assert (report.coverage["sids_asked"], report.coverage["sids_not_confirmed"]) == (1, 0)
+    assert look(all_senders=True).coverage["sids_asked"] == 0
+
+
+def test_sid_of_a_text_outside_the_window(scene: World, look: Look) -> None:
+    """
+    The same for a text that was sent before the window, and one that went to another phone.
+    """
+    early = scene.text(ANNA, scene.now - timedelta(days=4))
+    booked(scene, sms(message_sid=early.sid))
+    theirs = scene.text(BERT, scene.now - timedelta(days=4))
+    booking = booked(scene, sms(message_sid=theirs.sid))
+
+    report = look()
+
+    assert only(report).fingerprint == f"booking-metadata-incomplete:booking/{booking}"
+    assert only(report).evidence["metadata"] == "the SID of a text to another phone"
+    assert report.coverage["sids_asked"] == 2
+
+
+def test_sids_are_asked_for_up_to_a_limit(scene: World, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What was not asked is counted and said, and nothing is claimed of it.
+    """
+    monkeypatch.setattr(comparing, "Terms", partial(Terms, confirm_limit=2))
+    known = scene.text(ANNA, scene.now - HOUR, sender="+15550100999")
+    newest = [booked(scene, sms(message_sid=f"SM{n:032x}"), age=(n + 1) * HOUR) for n in range(3)]
+    booked(scene, sms(message_sid=known.sid), age=5 * HOUR)
+
+    report = look()
+
+    assert [finding.subject for finding in report.findings] == [f"booking/{booking}" for booking in newest[:2]]
+    assert (report.coverage["sids_asked"], report.coverage["sids_not_confirmed"]) == (2, 2)
+    assert report.exit_code is ExitCode.INCOMPLETE
+    [skipped] = report.skipped
+    assert (skipped.check, skipped.kind) == ("booking-metadata-incomplete", "unreachable")
+    assert skipped.reason.startswith("2 SIDs of bookings were not asked for; the limit is 2")
+
+
+def test_a_sid_that_could_not_be_asked_for(scene: World, look: Look) -> None:
+    """
+    A refusal is no 404.
+    """
+    scene.simulator.faults.add(Refusal.forbidden(), times=None, on=On(path=SID))
+    booked(scene, sms(message_sid=SID))
+
+    report = look()
+
+    assert (report.findings, report.exit_code) == ([], ExitCode.INCOMPLETE)
+    assert (report.coverage["sids_asked"], report.coverage["sids_not_confirmed"]) == (0, 1)
+    assert [(skipped.check, skipped.kind) for skipped in report.skipped] == [
+        ("booking-metadata-incomplete", "not-permitted")
+    ]
+
+
+@pytest.mark.parametrize("variables", [{"TWILIO_AUTH_TOKEN": "f" * 32}, NO_TWILIO])
+def test_sids_that_nobody_was_asked_for(scene: World, look: Look, variables: dict[str, str]) -> None:
+    """
+    Without Twilio no SID is confirmed, and the report says how many are not: those that a row carries are.
+    """
+    deferred, recorded = (scene.text(ANNA, scene.now - HOUR) for _ in range(2))
+    scene.record(recorded, scene.customer(ANNA))
+    for sid in (deferred.sid, recorded.sid, SID):
+        booked(scene, sms(message_sid=sid))
+
+    report = look(**variables)
+
+    assert report.findings == []
+    assert (report.coverage["sids_asked"], report.coverage["sids_not_confirmed"]) == (0, 2)
+    assert report.skipped != []
+
+
+def test_statuses_that_are_not_known(scene: World, look: Look) -> None:
+    """
+    A booking in other words than ours may wait or not: its metadata is not called fine, and other bookings are looked at.
+    """
+    scene.execute("ALTER TABLE pending_bookings DROP CONSTRAINT pending_bookings_status_check")
+    message = scene.text(ANNA, scene.now - HOUR)
+    scene.record(message, scene.customer(ANNA))
+    booked(scene, sms(message_sid=message.sid), status="on hold")
+    assert (look().findings, look().exit_code) == ([], ExitCode.OK)
+
+    waits = booked(scene, "{}")
+    for status in ("open", "open", "Pending"):
+        booked(scene, "{}", status=status)
+    report = look()
+
+    assert only(report).subject == f"booking/{waits}"
+    assert report.exit_code is ExitCode.INCOMPLETE
+    assert {skipped.check for skipped in report.skipped} == {"booking-metadata-empty", "booking-metadata-incomplete"}
+    [reason] = {skipped.reason for skipped in report.skipped}
+    assert reason.startswith("3 rows have another word in pending_bookings.status than pending, ")
+    assert "'open' (2), 'Pending' (1); what" in reason
+
+
+def test_a_text_of_an_unknown_status(scene: World, look: Look) -> None:
+    """
+    Whether a booking in other words was confirmed cannot be told, where its text is in no row.
+    """
+    scene.execute("ALTER TABLE pending_bookings DROP CONSTRAINT pending_bookings_status_check")
+    message = scene.text(ANNA, scene.now - HOUR)
+    booked(scene, sms(message_sid=message.sid), status="completed")
+
+    report = look()
+
+    assert (report.findings, report.exit_code) == ([], ExitCode.INCOMPLETE)
+    assert [skipped.check for skipped in report.skipped] == ["booking-sms-not-recorded"]
+
+
+@pytest.mark.parametrize(("moment", "open_"), [("infinity", True), ("-infinity", False)])
+def test_times_without_end(scene: World, look: Look, moment: str, open_: bool) -> None:
+    """
+    A booking that never expires can be read, and so can one that always had.
+    """
+    booked(scene, "{}")
+    scene.execute(f"UPDATE pending_bookings SET expires_at = '{moment}', confirmed_at = '{moment}'")
+
+    assert only(look()).evidence["open"] is open_
+
+
+def test_the_bookings_are_read_once(
+    scene: World, open_doctor: Callable[..., Doctor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    However many checks and counts there are.
+    """
+    questions: list[str] = []
+
+    def rows(queries: DatabaseQueries, question: str, **parameters: object) -> Any:
+        questions.append(question)
+        return asked(queries, question, **parameters)
+
+    asked = DatabaseQueries.rows
+    monkeypatch.setattr(DatabaseQueries, "rows", rows)
+    booked(scene, "{}")
+    booked(scene, '"x"')
+    open_doctor().bookings(Request(window=Window(scene.now - timedelta(days=3), scene.now)))
+
+    suspects = [question for question in questions if "WHERE NOT good" in question]
+    assert len(suspects) == 1
+    assert len([question for question in questions if "p.document" in question]) <= 8
+
+
+def test_a_bug_loses_nothing(scene: World, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where the reading of metadata breaks, the report says so and has what the other check found.
+    """
+    message = scene.text(ANNA, scene.now - HOUR)
+    confirmed = booked(scene, sms(message_sid=message.sid), status="confirmed")
+    booked(scene, "{}")
+
+    def broken(*_: object) -> None:
+        raise ValueError(ANNA)
+
+    monkeypatch.setattr(survey, "lack", broken)
+    report = look()
+
+    assert only(report).subject == f"booking/{confirmed}"
+    assert (report.exit_code, report.summary) == (ExitCode.INCOMPLETE, {})
+    assert {skipped.reason for skipped in report.skipped} == {"the check crashed (ValueError): a bug in it"}
 
 
 def test_second_sid_column(scene: World, look: Look) -> None:
@@ -475,6 +639,7 @@ def test_many(scene: World, look: Look, monkeypatch: pytest.MonkeyPatch) -> None
     assert report.findings[-1].summary.startswith("2 bookings more")
     assert report.findings[-1].evidence["metadata"] == {"{}": 2}
     assert report.summary["metadata_empty"] == 4
+    assert report.coverage["counted_not_named"] == {"booking-metadata-empty": 2}
 
 
 def test_many_unrecorded(scene: World, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
