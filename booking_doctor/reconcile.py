@@ -12,14 +12,9 @@ Nothing here knows a driver: the log and the records are ports, and time comes i
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from email.utils import format_datetime
-from functools import lru_cache
-from math import ceil
 from typing import Final
 
 from booking_doctor.core.agreement import (
@@ -33,6 +28,7 @@ from booking_doctor.core.agreement import (
     row_of,
     told_once,
 )
+from booking_doctor.core.keys import key_of, sid_of
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage
 from booking_doctor.discrepancies import (
     Candidates,
@@ -48,6 +44,7 @@ from booking_doctor.discrepancies import (
 from booking_doctor.errors import TwilioError
 from booking_doctor.evidence import Log, Overview, Page, Records, Unread
 from booking_doctor.findings import SkipKind, Skipped
+from booking_doctor.spans import Span, dated_on, within
 
 IN_FLIGHT: Final = timedelta(minutes=5)
 """Younger than this and not recorded: the application may be about to."""
@@ -80,47 +77,6 @@ def reconcile(log: Log, records: Records, terms: Terms) -> Comparison:
 # --- the comparison --------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=64)
-def _on_day(day: date) -> re.Pattern[str]:
-    """
-    Lines with dates of that UTC day as Twilio writes them: a check of a thousand costs less than parsing ten.
-    """
-    prefix = format_datetime(datetime.combine(day, time(), UTC)).removesuffix("00:00:00 +0000")
-    return re.compile(rf"(?:{re.escape(prefix)}(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d \+0000\n)*")
-
-
-_CLOCK: Final = slice(len("Sun, 22 Nov 2026 "), len("Sun, 22 Nov 2026 00:00:00"))
-"""Where the time of day stands in them."""
-
-
-def _clock(moment: datetime, day: date) -> str:
-    """
-    The first whole second from that moment on, within the day, as the time of day in Twilio's dates.
-    """
-    start = datetime.combine(day, time(), UTC)
-    seconds = ceil(min(max((moment - start).total_seconds(), 0), 86400))
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-@dataclass(slots=True)
-class _Span:
-    """
-    The messages of one day that have come and are not yet compared.
-
-    Attributes:
-        upper: The span's upper end.
-        last: The message read last, from which on the next span goes down.
-        lines: What is to be found among the rows.
-        bystanders: Lines and SIDs of other senders' messages, whose rows need no second look.
-    """
-
-    upper: datetime
-    last: TwilioMessage | None = None
-    read: int = 0
-    lines: dict[str, TwilioMessage] = field(default_factory=dict)
-    bystanders: dict[str, str] = field(default_factory=dict)
-
-
 class _Comparer:
     """
     The state of one comparison.
@@ -139,8 +95,8 @@ class _Comparer:
         self.gaps: dict[tuple[SkipKind, str], list[date | None]] = {}
         self.pages_read = 0
         self.log_complete = True
-        self.spans: dict[date, _Span] = {}
-        self.under_way: deque[tuple[_Span, Iterator[list[str]]]] = deque()
+        self.spans: dict[date, Span] = {}
+        self.under_way: deque[tuple[Span, Iterator[list[str]]]] = deque()
         self.undated: dict[str, TwilioMessage] = {}
         # SIDs that more than one row may carry, their messages, and those that are other senders'.
         self.several = {*overview.duplicated, *(row.twilio_message_sid or "" for row in overview.split)}
@@ -206,7 +162,7 @@ class _Comparer:
     def _take_day(self, page: Page, day: date) -> None:
         self.pages_read += 1
         start = datetime.combine(day, time(), UTC)
-        span = self.spans.setdefault(day, _Span(upper=start + timedelta(days=1)))
+        span = self.spans.setdefault(day, Span(upper=start + timedelta(days=1)))
         self._extend(span, self._of_day(page.messages, day))
         if page.last:
             self.coverage["days_read"] += 1
@@ -215,22 +171,17 @@ class _Comparer:
             # NOTE: never above the span, or rows would come twice: the place of undated messages is not documented.
             lower = min(span.last.happened_at, span.upper)
             self._compare(span, lower)
-            self.spans[day] = _Span(upper=lower)
+            self.spans[day] = Span(upper=lower)
 
     def _of_day(self, messages: Sequence[TwilioMessage], day: date) -> Sequence[TwilioMessage]:
         """
         Those of the day and in the window.
         """
         window = self.terms.window
-        dates = "\n".join([message.date_sent or "" for message in messages] + [""])
-        if not _on_day(day).fullmatch(dates):
-            messages = [message for message in messages if self._readable(message) and self._belongs(message, day)]
-            return [message for message in messages if message.happened_at in window]
-        if day not in {window.since.date(), window.until.date()}:
-            return messages
-        # NOTE: as texts, which are of this day and of one form; parsing them would take as long as all the rest.
-        since, until = _clock(window.since, day), _clock(window.until, day)
-        return [message for message in messages if since <= (message.date_sent or "")[_CLOCK] < until]
+        if dated_on(messages, day):
+            return within(messages, day, window)
+        messages = [message for message in messages if self._readable(message) and self._belongs(message, day)]
+        return [message for message in messages if message.happened_at in window]
 
     def _belongs(self, message: TwilioMessage, day: date) -> bool:
         """
@@ -256,7 +207,7 @@ class _Comparer:
 
     # spans
 
-    def _extend(self, span: _Span, messages: Sequence[TwilioMessage]) -> None:
+    def _extend(self, span: Span, messages: Sequence[TwilioMessage]) -> None:
         """
         Put messages into their span, as lines while they are at hand: later the processor would have to fetch them anew.
         """
@@ -276,7 +227,7 @@ class _Comparer:
                 self._stand_by(span, messages)
         span.lines |= {line_of(message): message for message in self._without_special(ours)}
 
-    def _stand_by(self, span: _Span, messages: Sequence[TwilioMessage]) -> None:
+    def _stand_by(self, span: Span, messages: Sequence[TwilioMessage]) -> None:
         """
         Keep those of other senders apart.
         """
@@ -294,7 +245,7 @@ class _Comparer:
         self.special |= {message.sid: message for message in messages if message.sid in self.several}
         return [message for message in messages if message.sid not in self.several]
 
-    def _compare(self, span: _Span, lower: datetime) -> None:
+    def _compare(self, span: Span, lower: datetime) -> None:
         """
         Compare the span with the rows created in it from *lower* on: those are asked for now, and compared while the next
         span's are on their way.
@@ -305,7 +256,7 @@ class _Comparer:
         if len(self.under_way) > 1:
             self._compare_sets(*self.under_way.popleft())
 
-    def _compare_sets(self, span: _Span, chunks: Iterator[list[str]]) -> None:
+    def _compare_sets(self, span: Span, chunks: Iterator[list[str]]) -> None:
         """
         Compare both sides as sets of lines.
         """
@@ -340,7 +291,7 @@ class _Comparer:
             elif len(self.rows) < _KEPT_LEFTOVERS:
                 self.rows[sid] = line
             else:
-                self.row_keys.add(_key(sid))
+                self.row_keys.add(key_of(sid))
 
     def _meet(self, message: TwilioMessage, truth: str, line: str) -> None:
         """
@@ -353,7 +304,7 @@ class _Comparer:
             row = row_of(line)
         except ValueError:  # the message waits until it is looked up
             self.messages[message.sid] = message
-            self.row_keys.add(_key(message.sid))
+            self.row_keys.add(key_of(message.sid))
         else:
             self._settle(message, [row])
 
@@ -364,7 +315,7 @@ class _Comparer:
         return self.rows.pop(sid, None) is not None or self._forget(self.row_keys, sid)
 
     def _forget(self, keys: set[bytes], sid: str) -> bool:
-        if keys and (key := _key(sid)) in keys:
+        if keys and (key := key_of(sid)) in keys:
             keys.remove(key)
             return True
         return False
@@ -380,7 +331,7 @@ class _Comparer:
                 if sid in found:
                     self._settle(waiting[sid], found[sid])
                     if not self._seen(sid):
-                        self.settled_keys.add(_key(sid))
+                        self.settled_keys.add(key_of(sid))
                 else:
                     self.missing[sid] = waiting[sid]
 
@@ -496,7 +447,7 @@ class _Comparer:
         """
         if not self.pages_read:
             return
-        unseen = {*self.rows, *map(_sid, self.row_keys), *self.several} - self.special.keys() - self.foreign
+        unseen = {*self.rows, *map(sid_of, self.row_keys), *self.several} - self.special.keys() - self.foreign
         asked, rest = self._due(sorted(unseen))
         answered = 0
         try:
@@ -577,25 +528,6 @@ def _by_kind_and_time(discrepancy: Discrepancy) -> tuple[int, datetime, str]:
     message, row = discrepancy.message, discrepancy.row
     happened_at = message.happened_at if message else row.created_at if row else None
     return list(Kind).index(discrepancy.kind), happened_at or datetime.min.replace(tzinfo=UTC), discrepancy.sid
-
-
-_PLAIN: Final = b"\xff"
-"""Begins a key that is a SID as it is; no UTF-8 does."""
-
-
-def _key(sid: str) -> bytes:
-    """
-    A SID in half the memory, where it has the usual shape.
-    """
-    try:
-        key = bytes.fromhex(sid[2:])
-    except ValueError:
-        return _PLAIN + sid.encode()
-    return sid[:2].encode() + key if sid.isascii() and key.hex() == sid[2:] else _PLAIN + sid.encode()
-
-
-def _sid(key: bytes) -> str:
-    return key[1:].decode() if key.startswith(_PLAIN) else key[:2].decode() + key[2:].hex()
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

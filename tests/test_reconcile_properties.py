@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from booking_doctor.core.agreement import Row, differences, direction_of, told_once
+from booking_doctor.core.keys import key_of, sid_of
 from booking_doctor.core.model import TwilioMessage, e164
 from booking_doctor.discrepancies import Comparison, Discrepancy, Kind, Terms
 from booking_doctor.evidence import Booking, Customer
@@ -913,5 +914,5 @@ def test_a_sid_survives_its_short_form(shape: str, name: str) -> None:
     """
     whole = shape.format(name)
 
-    assert module._sid(module._key(whole)) == whole
-    assert len(module._key(MESSAGE.sid)) == 18
+    assert sid_of(key_of(whole)) == whole
+    assert len(key_of(MESSAGE.sid)) == 18
