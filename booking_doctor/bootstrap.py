@@ -24,6 +24,7 @@ from booking_doctor.adapters.records import DatabaseRecords
 from booking_doctor.adapters.services import Patience
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
+from booking_doctor.adapters.vercel import VercelPlatform
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.core.booking import BookingRequest, Confirmed, Initiated
 from booking_doctor.core.flow import Invitation, Strategy, Terms, invite
@@ -39,6 +40,7 @@ from booking_doctor.settings import (
     database_settings,
     preferences,
     twilio_settings,
+    vercel_settings,
 )
 from booking_doctor.sources import Place
 
@@ -223,6 +225,16 @@ class ChosenSources:
             SettingsError: A variable is missing or malformed.
         """
         return TwilioAccountProbe(twilio_settings(self._variables, senders_needed=False))
+
+    def platform(self) -> VercelPlatform:
+        """
+        Vercel over HTTP, for live questions.
+
+        Raises:
+            NotConfigured: There is no token for it.
+            SettingsError: A variable is missing or malformed.
+        """
+        return VercelPlatform(vercel_settings(self._variables))
 
     def log(self, *, all_senders: bool) -> tuple[TwilioLog, frozenset[str] | None]:
         """

@@ -169,6 +169,14 @@ class HostedVariable:
         """
         return "production" in self.targets and self.branch is None
 
+    def reaches(self, deployment: Deployment) -> bool:
+        """
+        Whether it is among the variables that the deployment is built with.
+        """
+        if deployment.target == "production":
+            return self.in_production
+        return "preview" in self.targets and self.branch in {None, deployment.branch}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:

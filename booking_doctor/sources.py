@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from booking_doctor.evidence import Account, Log, Queries, Records, VariableSource
+from booking_doctor.evidence import Account, HostingPlatform, Log, Queries, Records, VariableSource
 from booking_doctor.repair.executor import Ledger
 
 
@@ -60,6 +60,15 @@ class Sources(Protocol):
         The Twilio account, for live questions.
 
         Raises:
+            SettingsError: A variable is missing or malformed.
+        """
+
+    def platform(self) -> HostingPlatform:
+        """
+        The platform that hosts the application, for live questions.
+
+        Raises:
+            NotConfigured: There is no token for it.
             SettingsError: A variable is missing or malformed.
         """
 

@@ -9,11 +9,37 @@ from difflib import get_close_matches
 from types import ModuleType
 from typing import Final
 
-from booking_doctor.checks import access, bookings, columns, environment, jobs, logs, messages, schema, triggers
+from booking_doctor.checks import (
+    access,
+    bookings,
+    columns,
+    conflicts,
+    environment,
+    hosting,
+    jobs,
+    live,
+    logs,
+    messages,
+    schema,
+    triggers,
+)
 from booking_doctor.checks.check import Check
 from booking_doctor.errors import UsageError
 
-_FAMILIES: Final = (environment, schema, columns, access, triggers, bookings, messages, jobs, logs)
+_FAMILIES: Final = (
+    environment,
+    conflicts,
+    hosting,
+    live,
+    schema,
+    columns,
+    access,
+    triggers,
+    bookings,
+    messages,
+    jobs,
+    logs,
+)
 
 
 def _catalogue(families: Sequence[ModuleType]) -> dict[str, Check]:

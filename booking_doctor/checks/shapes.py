@@ -32,7 +32,8 @@ _DIRT: Final[Mapping[str, re.Pattern[str]]] = {
     "trailing blank": re.compile(r"[^\S\r\n\u00a0\u2007\u202f](?=[\r\n]*\Z)"),
     "wrapping quote": re.compile(rf"\A\s*[{_QUOTES}]|[{_QUOTES}](?=\s*\Z)"),
 }
-_AROUND: Final = re.compile("[\\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff" + _QUOTES + "]|\\\\[nr]")
+_INSIDE: Final = re.compile("|".join(_DIRT[kind].pattern for kind in list(_DIRT)[:6]))
+"""Dirt wherever it is, unlike blanks and quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,20 @@ def dirt(value: str) -> list[Dirt]:
     ]
 
 
+def cleaned(value: str) -> str:
+    """
+    What *value* is without its dirt.
+    """
+    while value != (less := _INSIDE.sub("", value).strip().strip(_QUOTES)):
+        value = less
+    return value
+
+
 def is_blank(value: str) -> bool:
     """
     Whether nothing is left of *value* without its dirt.
     """
-    return not _AROUND.sub("", value)
+    return not cleaned(value)
 
 
 # --- placeholders ----------------------------------------------------------------------------------------------------
@@ -292,7 +302,7 @@ def is_remote(database: DatabaseSettings) -> bool:
     """
     Whether the way there may lead over networks of others. A name without a dot is one of this network, such as a container's.
     """
-    host = (database.parameters.get("hostaddr") or database.host or database.parameters.get("host") or "").casefold()
+    host = (database.parameters.get("hostaddr") or database.host or "").casefold()
     if not host or host.startswith(("/", "@")) or host.endswith((".localhost", ".local", ".internal")):
         return False
     try:
@@ -338,3 +348,13 @@ def project_of_database(database: DatabaseSettings) -> str | None:
         return user.rpartition(".")[2]
     match = _PROJECT_HOST.fullmatch(host)
     return match[1] if match and host.startswith("db.") else None
+
+
+def direct_address(database: DatabaseSettings) -> str:
+    """
+    Where the database is without a pooler, for people (Supabase: "Connect to your database").
+    """
+    project = project_of_database(database)
+    return (
+        f"db.{project}.supabase.co:5432, or the pooler's session port, 5432" if project else "the server's own address"
+    )

@@ -4,18 +4,36 @@ The verbs that only look: they choose checks, make them and report what they fin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from booking_doctor.checks import bookings
 from booking_doctor.checks.check import Check
-from booking_doctor.checks.environment import LIVE, LIVE_DATABASE, database_facts, env_steps, inventory
+from booking_doctor.checks.conflicts import env_steps, inventory
+from booking_doctor.checks.hosting import HOSTED, presence
+from booking_doctor.checks.live import LIVE, LIVE_DATABASE, database_facts
 from booking_doctor.doctor.comparing import Comparing, tally
 from booking_doctor.doctor.request import Request
-from booking_doctor.errors import ExitCode, SettingsError, SourceError
-from booking_doctor.evidence import VariableSource
+from booking_doctor.errors import ExitCode, SettingsError, SourceError, UsageError
+from booking_doctor.evidence import HostingPlatform, VariableSource
 from booking_doctor.examination import Chart, Examination
 from booking_doctor.findings import FailOn, Finding, JSONValue, Report, Severity
+
+
+@dataclass(kw_only=True)
+class HostedChart(Chart):
+    """
+    A chart with the hosting platform on it.
+    """
+
+    open_platform: Callable[[], HostingPlatform] = field(repr=False)
+
+    @property
+    def platform(self) -> HostingPlatform:
+        """
+        The hosting platform, for live questions.
+        """
+        return self._asked("platform", self.open_platform)
 
 
 class Examining(Comparing):
@@ -33,7 +51,7 @@ class Examining(Comparing):
         return self._examine(command, checks, request, self._chart(request))
 
     def _chart(self, request: Request) -> Chart:
-        return Chart(
+        return HostedChart(
             now=self._started_at,
             window=request.window,
             disclosure=request.disclosure,
@@ -44,6 +62,7 @@ class Examining(Comparing):
             command=request.command,
             open_database=lambda: self._sources.queries,
             open_account=self._sources.account,
+            open_platform=self._sources.platform,
             compare=lambda: self._compare(request),
             open_log=lambda: self._sources.log(all_senders=True)[0],
         )
@@ -111,26 +130,34 @@ class Examining(Comparing):
                 makes the report incomplete.
             example: Names that should be there.
         """
-        asked = request if live else replace(request, ignored=[*request.ignored, *LIVE])
-        report = self.examine("check-env", asked.checks("env"), request)
+        left_out = (*(() if live else LIVE), *(() if request.expected else HOSTED))
+        checks = replace(request, ignored=[*request.ignored, *left_out]).checks("env")
+        if live and not any(check.name in LIVE for check in checks):
+            message = "--live has nothing to ask"
+            raise UsageError(message, hint=f"--select and --ignore leave none of {', '.join(LIVE)}")
+        chart = self._chart(request)
+        report = self._examine("check-env", checks, request, chart)
+        looked = {check.name for check in checks} - {skipped.check for skipped in report.skipped}
         variables = self._sources.variables
+        coverage = {
+            **report.coverage,
+            **inventory(variables, example, request.expected),
+            **self._told_live(looked, chart),
+        }
+        steps = env_steps(variables, example, request.expected, asked=looked.issuperset(HOSTED))
+        report = replace(report, window=None, coverage=coverage, next_steps=steps)
         unasked = live and any(skipped.check in LIVE and skipped.kind != "not-applicable" for skipped in report.skipped)
-        reached = live and all(skipped.check != LIVE_DATABASE for skipped in report.skipped)
-        return replace(
-            report,
-            window=None,
-            exit_code=ExitCode.INCOMPLETE if unasked else report.exit_code,
-            exit_reason=report.exit_reason
-            if not unasked or report.exit_code is ExitCode.INCOMPLETE
-            else f"{report.exit_reason}, but not everything could be looked at",
-            coverage={
-                **report.coverage,
-                **inventory(variables, example, request.expected),
-                "live": live,
-                **(self._database_told() if reached else {}),
-            },
-            next_steps=env_steps(variables, example, request.expected),
-        )
+        return _incomplete(report) if unasked else report
+
+    def _told_live(self, looked: Collection[str], chart: Chart) -> dict[str, JSONValue]:
+        """
+        What those said who were asked.
+        """
+        return {
+            "live": any(name in looked for name in LIVE),
+            **(self._database_told() if LIVE_DATABASE in looked else {}),
+            **(presence(chart) if HOSTED[0] in looked else {}),
+        }
 
     def _database_told(self) -> dict[str, JSONValue]:
         """
@@ -171,6 +198,13 @@ def _examined(examined: Examination, fail_on: FailOn) -> tuple[ExitCode, str]:
         return ExitCode.INCOMPLETE, "nothing could be looked at, because it is not set where to look"
     failed = any(severity.reaches(fail_on) for severity in severities)
     return ExitCode.FINDINGS if failed else ExitCode.OK, reason
+
+
+def _incomplete(report: Report) -> Report:
+    if report.exit_code is ExitCode.INCOMPLETE:
+        return report
+    reason = f"{report.exit_reason}, but not everything could be looked at"
+    return replace(report, exit_code=ExitCode.INCOMPLETE, exit_reason=reason)
 
 
 def _counted(findings: Sequence[Finding], severity: Severity) -> int:

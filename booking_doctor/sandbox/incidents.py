@@ -7,7 +7,7 @@ Known faults are planted here and nowhere else; the demo tells one of them as a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -24,6 +24,8 @@ from booking_doctor.sandbox.database import embedded_postgres
 from booking_doctor.sandbox.twilio import TwilioAccount
 from booking_doctor.sandbox.twilio_http import TwilioSimulator
 from booking_doctor.sandbox.twilio_log import Message
+from booking_doctor.sandbox.vercel import VercelProject
+from booking_doctor.sandbox.vercel_http import VercelSimulator
 from booking_doctor.settings import Names
 
 SENDER: Final = "+15550100200"
@@ -41,10 +43,12 @@ class World:
         url: The database's.
         variables: Variables of the process that differ from what leads here; None for one that is not set.
         files: Environment files by name, ``.env`` among them, and what they hold.
+        vercel: Where the application is hosted, once `host` has said so.
     """
 
     account: TwilioAccount
     simulator: TwilioSimulator
+    vercel: VercelSimulator
     engine: Engine
     url: str
     now: datetime
@@ -71,6 +75,20 @@ class World:
         """
         files = [source_of(name, text) for name, text in self.files.items()]
         return (*files, VariableSource(name=PROCESS, values=self.environment()))
+
+    def host(self) -> VercelProject:
+        """
+        The application is hosted on Vercel, and the doctor has a token for it.
+        """
+        project = self.vercel.project
+        self.vercel.serve()
+        self.variables.update(
+            BOOKING_APP_URL=f"https://{project.domain}",
+            VERCEL_TOKEN=project.token,
+            VERCEL_PROJECT_ID=project.id,
+            VERCEL_API_BASE_URL=self.vercel.base_url,
+        )
+        return project
 
     def customer(self, phone: str, **values: Any) -> str:  # noqa: ANN401  any column
         """
@@ -206,8 +224,9 @@ def world(now: datetime, seed: int = 1, *, database_url: str | None = None) -> I
     engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
     try:
         _TABLES["messages"].metadata.create_all(engine)
-        with TwilioSimulator(account) as simulator:
-            yield World(account=account, simulator=simulator, engine=engine, url=database_url, now=now)
+        hosting = VercelSimulator(VercelProject(clock=lambda: now))
+        with TwilioSimulator(account) as simulator, closing(hosting) as vercel:
+            yield World(account=account, simulator=simulator, vercel=vercel, engine=engine, url=database_url, now=now)
     finally:
         engine.dispose()
 

@@ -93,8 +93,15 @@ class Simulator(ABC):
         """
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    def serve(self) -> None:
+        """
+        Begin to answer, unless that was begun.
+        """
+        if not self._thread.is_alive():
+            self._thread.start()
+
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.serve()
         return self
 
     def __exit__(

@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 from booking_doctor.adapters.environment_files import PROCESS, source_of
 from booking_doctor.checks import CATALOGUE, select
 from booking_doctor.checks.check import Evidence, Fault
-from booking_doctor.checks.environment import LIVE, compared, env_steps, inventory, readings
+from booking_doctor.checks.conflicts import compared, env_steps, inventory
+from booking_doctor.checks.environment import readings
+from booking_doctor.checks.hosting import HOSTED
+from booking_doctor.checks.live import LIVE
 from booking_doctor.checks.shapes import SHAPES, dirt, is_blank, placeholder
 from booking_doctor.doctor import Doctor, Request
 from booking_doctor.evidence import VariableSource
@@ -59,7 +62,7 @@ def found(*sources: VariableSource, expected: VariableSource | None = None) -> l
     What all checks that need no answer from anywhere find.
     """
     evidence = cast("Evidence", Variables(sources, expected))
-    seen = ((made, fault) for made in select(("env",), LIVE) for fault in made.look(evidence))
+    seen = ((made, fault) for made in select(("env",), (*LIVE, *HOSTED)) for fault in made.look(evidence))
     return [made.finding(fault) for made, fault in seen if isinstance(fault, Fault)]
 
 

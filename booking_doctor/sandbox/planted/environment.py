@@ -9,11 +9,17 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
+from booking_doctor.checks import CATALOGUE
+from booking_doctor.checks.hosting import HOSTED
+from booking_doctor.checks.live import LIVE
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.sandbox.planted.incident import Incident
 from booking_doctor.sandbox.twilio import Credential
+from booking_doctor.sandbox.vercel import DEVELOPMENT, PREVIEW, PRODUCTION
 
 _KEY: Final = Credential("SK" + "5e" * 16, "Kq7" * 10 + "ab")
 _PROJECT, _OTHER_PROJECT = "abcdefghijklmnopqrst", "tsrqponmlkjihgfedcba"
@@ -71,6 +77,15 @@ def _through_a_pooler(scene: World) -> list[str]:
     return ["env/DATABASE_URL"]
 
 
+def _as_nobody(scene: World) -> list[str]:
+    scene.variables["DATABASE_URL"] = f"{scene.url}?user=nobody_at_all"
+    return ["env/DATABASE_URL"]
+
+
+def _as_the_owner(scene: World) -> None:
+    scene.variables["DATABASE_URL"] = f"{scene.url}?user={urlsplit(scene.url).username}"
+
+
 def _status(status: str, *subjects: str) -> Callable[[World], list[str]]:
     def plant(scene: World) -> list[str]:
         scene.account.status = status
@@ -108,6 +123,55 @@ def _read_only(setting: str, *subjects: str) -> Callable[[World], list[str]]:
     return plant
 
 
+def _on_vercel(scene: World) -> None:
+    """
+    All variables are set for everything, and were when what serves was built.
+    """
+    names = list(scene.environment())
+    project = scene.host()
+    for name in names:
+        project.set(name, at=scene.now - timedelta(hours=2))
+    project.build("a" * 40, at=scene.now - timedelta(hours=1))
+
+
+def _another_value_for_previews(scene: World) -> None:
+    scene.vercel.project.set("TWILIO_PHONE_NUMBER", PREVIEW, branch="feature-1")
+
+
+def _for_previews_only(scene: World) -> list[str]:
+    [variable] = [known for known in scene.vercel.project.variables if known.name == "TWILIO_AUTH_TOKEN"]
+    variable.targets = [PREVIEW, DEVELOPMENT]
+    return ["env/TWILIO_AUTH_TOKEN"]
+
+
+def _for_production_too(scene: World) -> None:
+    scene.vercel.project.set("TWILIO_AUTH_TOKEN", PRODUCTION)
+    _deployed(scene)
+
+
+def _deployed(scene: World) -> None:
+    scene.vercel.project.build("a" * 40)
+
+
+def _rotated(scene: World) -> list[str]:
+    scene.vercel.project.set("TWILIO_AUTH_TOKEN", at=scene.now - timedelta(minutes=5))
+    return ["env/TWILIO_AUTH_TOKEN"]
+
+
+def _rotated_and_deployed(scene: World) -> None:
+    project = scene.vercel.project
+    project.set("TWILIO_ACCOUNT_SID", at=scene.now - timedelta(minutes=20))
+    project.build("a" * 40, at=scene.now - timedelta(minutes=10))
+
+
+_BLIND_WITHOUT_A_DATABASE: Final = frozenset(
+    {"database", *(name for name, made in CATALOGUE.items() if made.family != "env")}
+)
+_BLIND_WITHOUT_TWILIO: Final = frozenset(
+    {"twilio-log", *LIVE[:2], *(name for name, made in CATALOGUE.items() if made.family in {"booking", "message"})}
+)
+
+
 INCIDENTS: Final = (
     Incident(
         finding="env-missing",
@@ -115,6 +179,7 @@ INCIDENTS: Final = (
         look_alike=_a_key_instead_of_the_token,
         plant=_set("TWILIO_AUTH_TOKEN", TWILIO_AUTH_TOKEN="", TWILIO_API_KEY=None),
         remedy=_as_before,
+        also=_BLIND_WITHOUT_TWILIO,
     ),
     Incident(
         finding="env-whitespace",
@@ -129,6 +194,7 @@ INCIDENTS: Final = (
             "VERCEL_TOKEN='\"k3-5c\"'\nVERCEL_PROJECT_ID=prj\u200b9\nVERCEL_TEAM_ID=team\u00a0\nBOOKING_APP_URL=https://b.example\\n\n",
         ),
         remedy=_as_before,
+        also=frozenset(HOSTED),
     ),
     Incident(
         finding="env-placeholder",
@@ -142,6 +208,7 @@ INCIDENTS: Final = (
             TEST_PHONE="+15005550006",
         ),
         remedy=_as_before,
+        also=frozenset(HOSTED),
     ),
     Incident(
         finding="env-malformed",
@@ -183,6 +250,30 @@ INCIDENTS: Final = (
         look_alike=_same_database_by_another_name,
         plant=_through_a_pooler,
         remedy=_as_before,
+    ),
+    Incident(
+        finding="env-not-in-production",
+        title="the auth token is set on the hosting platform for previews only",
+        before=_on_vercel,
+        look_alike=_another_value_for_previews,
+        plant=_for_previews_only,
+        remedy=_for_production_too,
+    ),
+    Incident(
+        finding="env-newer-than-build",
+        title="the auth token was rotated, and nobody has deployed since",
+        before=_on_vercel,
+        look_alike=_rotated_and_deployed,
+        plant=_rotated,
+        remedy=_deployed,
+    ),
+    Incident(
+        finding="env-rejected",
+        title="the database does not know the role",
+        look_alike=_as_the_owner,
+        plant=_as_nobody,
+        remedy=_as_before,
+        also=_BLIND_WITHOUT_A_DATABASE,
     ),
     Incident(
         finding="env-rejected",
