@@ -22,10 +22,11 @@ from booking_doctor.adapters.probes import TwilioAccountProbe
 from booking_doctor.adapters.queries import DatabaseQueries
 from booking_doctor.adapters.records import DatabaseRecords
 from booking_doctor.adapters.services import Patience
+from booking_doctor.adapters.structure import DatabaseStructure
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
 from booking_doctor.adapters.vercel import VercelPlatform
-from booking_doctor.checks.shapes import SHAPES
+from booking_doctor.checks.shapes import SHAPES, direct_address, pools_transactions
 from booking_doctor.core.booking import BookingRequest, Confirmed, Initiated
 from booking_doctor.core.flow import Invitation, Strategy, Terms, invite
 from booking_doctor.core.ports import Clock
@@ -281,6 +282,15 @@ class ChosenSources:
         The same database, for writing.
         """
         return DatabaseLedger(self._database)
+
+    @cached_property
+    def structure(self) -> DatabaseStructure:
+        """
+        The table `messages` of the same database, to be changed.
+        """
+        settings = self._database.settings
+        pooled = pools_transactions(settings, self._variables[settings.variable])
+        return DatabaseStructure(self._database, pooled=pooled, direct=direct_address(settings))
 
     def message_columns(self) -> frozenset[str]:
         """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from booking_doctor.evidence import Account, HostingPlatform, Log, Queries, Records, VariableSource
+from booking_doctor.repair.altering import Structure
 from booking_doctor.repair.executor import Ledger
 
 
@@ -95,6 +96,12 @@ class Sources(Protocol):
     def ledger(self) -> Ledger:
         """
         The same database, for writing.
+        """
+
+    @property
+    def structure(self) -> Structure:
+        """
+        The table `messages` of the same database, to be changed.
         """
 
     def message_columns(self) -> frozenset[str]:

@@ -25,7 +25,7 @@ from booking_doctor.repair.executor import Entry, Events, Run, Trigger, events_o
 from booking_doctor.repair.plan import Plan
 from booking_doctor.repair.steps import Step
 
-_LOCK: Final = (0x626F6F6B, 0x64726472)
+REPAIR_LOCK: Final = (0x626F6F6B, 0x64726472)
 """The two keys of the advisory lock of a repair: "book" and "drdr" in ASCII."""
 
 _WRITER: Final = (0x626F6F6B, 0x77726974)
@@ -100,7 +100,7 @@ class DatabaseLedger:
         """
         with self._database.waiting() as connection:
             if not connection.execute(
-                text("SELECT pg_try_advisory_xact_lock(:a, :b)"), dict(zip("ab", _LOCK, strict=True))
+                text("SELECT pg_try_advisory_xact_lock(:a, :b)"), dict(zip("ab", REPAIR_LOCK, strict=True))
             ).scalar_one():
                 message = "another repair is being written to this database; nothing was written by this one"
                 raise PlanRefused(message, hint="wait until it has ended: booking-doctor runs")
@@ -120,11 +120,11 @@ class DatabaseLedger:
             return None
         return self._surroundings.obstacle(plan.steps, events_of(plan.steps)) or self._journal.obstacle()
 
-    def missing_unique_index(self) -> str | None:
+    def sid_is_unique(self) -> bool:
         """
-        The statement that would make a second row for one SID impossible; None where an index does already.
+        Whether an index makes a second row for one SID impossible.
         """
-        return self._surroundings.missing_unique_index()
+        return self._surroundings.sid_is_unique()
 
     # the journal
 

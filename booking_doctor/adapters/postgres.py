@@ -21,6 +21,7 @@ from booking_doctor.adapters.tables import application_tables
 from booking_doctor.errors import (
     DatabaseError,
     DatabaseForbidden,
+    DatabaseLocked,
     DatabaseReadOnly,
     DatabaseUnreachable,
     RowConflict,
@@ -102,6 +103,28 @@ class Database:
         """
         with self._transaction(self._limits(self.timeouts.writing)) as connection:
             yield connection
+
+    @contextmanager
+    def altering(self, limits: Mapping[str, str]) -> Iterator[Connection]:
+        """
+        A transaction that may write, with those limits instead of the usual ones.
+        """
+        with self._transaction({**self._limits(self.timeouts.writing), **limits}) as connection:
+            yield connection
+
+    @contextmanager
+    def alone(self, limits: Mapping[str, str]) -> Iterator[Connection]:
+        """
+        A connection on which no transaction is around a statement; it is closed afterwards, with its settings.
+        """
+        with translated(self.settings), self._engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                for name, value in limits.items():
+                    connection.exec_driver_sql(f"SET {name} = '{value}'")
+                yield connection
+            finally:
+                connection.invalidate()
 
     @contextmanager
     def acting(self, options: Mapping[str, str]) -> Iterator[Connection]:
@@ -379,8 +402,11 @@ _BY_STATE: Final[Mapping[str, _Builder]] = {
         "a statement was cancelled, by its time-out or by somebody",
         hint="choose a smaller window, or try when the database is less busy",
     ),
-    "55P03": lambda _s, _p, _w, _d: DatabaseUnreachable(
+    "55P03": lambda _s, _p, _w, _d: DatabaseLocked(
         "a row or table stayed locked by somebody else", hint="run it again; pg_stat_activity shows who holds it"
+    ),
+    "40P01": lambda _s, _p, _w, _d: DatabaseLocked(
+        "it and another transaction waited for each other", hint="run it again"
     ),
     "40": lambda state, _p, _w, _d: DatabaseUnreachable(
         f"the transaction lost against another (error {state})", hint="run it again"

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from booking_doctor.adapters.postgres import Database
+from booking_doctor.checks.schema import ENSURES_UNIQUE
 from booking_doctor.repair.executor import Events, Trigger
 from booking_doctor.repair.steps import CHANGED_COLUMNS, Step
 
@@ -141,16 +142,13 @@ class Surroundings:
             needed.setdefault((step.table, privilege), set()).update(columns[name].name for name in step.after or ())
         return needed
 
-    def missing_unique_index(self) -> str | None:
+    def sid_is_unique(self) -> bool:
         """
-        The statement that would make a second row for one SID impossible; None where such an index is there.
-
-        A valid unique index on `message_sid` alone counts, a partial one only where it leaves out nothing but nulls.
+        Whether a valid unique index on `message_sid` alone leaves out nothing but rows without SID.
         """
         column = self._database.tables["messages"].c.message_sid.name
         with self._database.reading() as connection:
-            index = connection.execute(_UNIQUE, {**self._named("messages"), "column": column}).scalar_one_or_none()
-        return None if index is None else str(index)
+            return bool(connection.execute(_UNIQUE, {**self._named("messages"), "column": column}).scalar_one())
 
     def references(self, connection: Connection, table: str) -> list[Reference]:
         """
@@ -191,11 +189,8 @@ _DENIED: Final = text(
     " WHERE NOT has_column_privilege(to_regclass(:table), name, :privilege)"
 )
 _UNIQUE: Final = text(
-    "SELECT format('CREATE UNIQUE INDEX CONCURRENTLY ON %s (%I)', CAST(:table AS text), CAST(:column AS text))"
-    " WHERE NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-    " WHERE i.indrelid = to_regclass(:table) AND a.attname = :column AND i.indisunique AND i.indisvalid"
-    " AND i.indnkeyatts = 1"
-    " AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', a.attname)))"
+    f"SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON i.indisvalid AND {ENSURES_UNIQUE}"  # noqa: S608  ours
+    " WHERE i.indrelid = to_regclass(:table) AND a.attname = :column)"
 )
 _REFERENCES: Final = text(
     "SELECT c.conrelid::regclass::text AS source,"

@@ -254,16 +254,21 @@ def schema_customer_id_required(evidence: Evidence) -> Iterator[Fault]:
         )
 
 
-_UNIQUE: Final = """
+ENSURES_UNIQUE: Final = """
+i.indrelid = a.attrelid AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1 AND i.indisunique
+  AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) IN (format('(%I IS NOT NULL)', a.attname),
+    format('(%I <> ''''::text)', a.attname), format('((%I)::text <> ''''::text)', a.attname)))
+"""
+"""That the index ``i`` is on the column ``a`` alone, and leaves out nothing but rows that have no SID there."""
+
+_UNIQUE: Final = f"""
 SELECT CAST(c.oid AS regclass)::text AS relation, quote_ident(a.attname) AS quoted,
-  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1
-    AND i.indisunique AND i.indisvalid
-    AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', a.attname))) AS held,
+  EXISTS (SELECT FROM pg_index i WHERE i.indisvalid AND {ENSURES_UNIQUE}) AS held,
   ARRAY(SELECT CAST(i.indexrelid AS regclass)::text FROM pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum
     AND i.indnkeyatts = 1 AND i.indisunique AND NOT i.indisvalid ORDER BY 1) AS invalid
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.oid = to_regclass(:relation) AND a.attname = :column
-"""
+"""  # noqa: S608  the condition above
 
 
 @check(Severity.WARNING, after=READY)

@@ -358,3 +358,13 @@ def direct_address(database: DatabaseSettings) -> str:
     return (
         f"db.{project}.supabase.co:5432, or the pooler's session port, 5432" if project else "the server's own address"
     )
+
+
+def direct_address(database: DatabaseSettings) -> str:
+    """
+    Where the database is without a pooler, for people (Supabase: "Connect to your database").
+    """
+    project = project_of_database(database)
+    return (
+        f"db.{project}.supabase.co:5432, or the pooler's session port, 5432" if project else "the server's own address"
+    )

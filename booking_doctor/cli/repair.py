@@ -137,9 +137,9 @@ def _shown(opened: Doctor, planned: Planned, asked: Request, repair: Repair, fil
 
 def _carry_out(opened: Doctor, planned: Planned, asked: Request, repair: Repair, *, yes: bool) -> Report:
     if planned.plan.steps:
-        _show(opened.dry_run(planned, asked))
+        show(opened.dry_run(planned, asked))
         if not planned.refusal:
-            _ask("Write this?", yes=yes)
+            ask("Write this?", yes=yes)
     return opened.apply(planned, asked, repair)
 
 
@@ -162,12 +162,12 @@ def undo(
         shown, refusal = opened.plan_undo(run, Disclosure(show_pii=show_pii), allow_triggers=allow_triggers)
         report = shown
         if shown.plan and (shown.plan.steps or shown.plan.left):
-            _show(shown)
+            show(shown)
             if refusal:
                 message = f"refused, nothing was written: {refusal}"
                 raise PlanRefused(message)
             if shown.plan.steps:
-                _ask("Restore this?", yes=yes)
+                ask("Restore this?", yes=yes)
             report = opened.undo(run, shown, batch_size=batch_size)
     finish(report, format, output, ctx.obj)
 
@@ -194,14 +194,14 @@ def runs(
 
 
 def _forget(opened: Doctor, listed: Report, run: str, *, yes: bool) -> Report:
-    _show(listed)
+    show(listed)
     for name, value in opened.target().items():
         say(f"{name}: {value}")
-    _ask(f"Drop the images of run {run}? It cannot be undone then.", yes=yes)
+    ask(f"Drop the images of run {run}? It cannot be undone then.", yes=yes)
     return opened.forget(run)
 
 
-def _show(report: Report) -> None:
+def show(report: Report) -> None:
     """
     What is about to be written, on stderr: stdout belongs to the document at the end.
     """
@@ -209,7 +209,7 @@ def _show(report: Report) -> None:
         say(line)
 
 
-def _ask(question: str, *, yes: bool) -> None:
+def ask(question: str, *, yes: bool) -> None:
     """
     Raises:
         PlanRefused: The answer is no, or there is nobody to give one.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from booking_doctor.doctor.backfilling import Backfilling, Planned, Repair
 from booking_doctor.doctor.examining import Examining
+from booking_doctor.doctor.migrating import PlannedMigration
 from booking_doctor.doctor.request import Request
 from booking_doctor.doctor.undoing import Undoing
 
-__all__ = ["Doctor", "Planned", "Repair", "Request"]
+__all__ = ["Doctor", "Planned", "PlannedMigration", "Repair", "Request"]
 
 
 class Doctor(Examining, Backfilling, Undoing):

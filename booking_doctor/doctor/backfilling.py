@@ -111,16 +111,16 @@ class Backfilling(Comparing):
             plan,
             request.disclosure,
             target=self.target(),
-            notes=self._notes(plan.steps),
+            notes=self._notes(plan.steps, request.program),
             refusal=refusal if plan.steps else None,
         )
         return Planned(plan=plan, comparison=comparison, view=view, refusal=view.refusal)
 
-    def _notes(self, steps: Sequence[Step]) -> list[str]:
+    def _notes(self, steps: Sequence[Step], program: str) -> list[str]:
         notes = trigger_notes(self._sources.ledger.triggers(events_of(steps)))
         inserts = any(step.kind is StepKind.INSERT_MESSAGE for step in steps)
-        if inserts and (index := self._sources.ledger.missing_unique_index()):
-            notes.append(f"nothing makes a second row for one SID impossible; consider first: {index}")
+        if inserts and not self._sources.ledger.sid_is_unique():
+            notes.append(f"nothing makes a second row for one SID impossible; first run: {program} migrate guard")
         if steps:
             notes.append("the schema booking_doctor of this database keeps the journal that undo reads")
         return notes

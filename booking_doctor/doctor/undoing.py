@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from booking_doctor.doctor.reporting import Reporting, counted
+from booking_doctor.doctor.migrating import Migrating
+from booking_doctor.doctor.reporting import counted
 from booking_doctor.errors import ExitCode, PlanRefused
 from booking_doctor.findings import Disclosure, Report, RunView
 from booking_doctor.repair.executor import Entry, triggers_refusal, undo
@@ -17,7 +18,7 @@ from booking_doctor.repair.showing import left_views, trigger_notes, undo_view
 from booking_doctor.repair.steps import Left
 
 
-class Undoing(Reporting):
+class Undoing(Migrating):
     """
     `undo` and `runs`.
     """
@@ -30,6 +31,8 @@ class Undoing(Reporting):
             UsageError: There is no such run.
             SourceError: The database could not be asked.
         """
+        if migrated := self._sources.structure.migrated(run_id):
+            return self._plan_way_back(run_id, migrated, disclosure)
         entries = [entry for entry in self._sources.ledger.entries(run_id) if not entry.undone]
         left = self._undo_left(entries)
         standing = [entry for entry in reversed(entries) if entry.number not in left]
@@ -65,6 +68,8 @@ class Undoing(Reporting):
             PlanRefused: Nothing was taken back.
             PartlyApplied: The connection was lost on the way.
         """
+        if migrated := self._sources.structure.migrated(run_id):
+            return self._take_migration_back(run_id, migrated, shown)
         receipt = undo(run_id, self._sources.ledger, batch_size=batch_size, progress=self._progress)
         left = left_views(receipt.left)
         reason = f"{counted(len(receipt.written), 'row')} restored, {len(left):,} left"

@@ -113,9 +113,9 @@ class Ledger(Protocol):
         Why the plan's steps cannot be written here at all, or None.
         """
 
-    def missing_unique_index(self) -> str | None:
+    def sid_is_unique(self) -> bool:
         """
-        The statement that would make a second row for one SID impossible; None where an index does already.
+        Whether an index makes a second row for one SID impossible.
         """
 
     def done(self, checksum: str) -> frozenset[int]:

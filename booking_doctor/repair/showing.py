@@ -4,14 +4,27 @@ Plans and runs as a report shows them: personal data masked, times and ids whole
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from booking_doctor.findings import Disclosure, JSONValue, LeftView, PlanView, StepView
+from booking_doctor.findings import (
+    Disclosure,
+    JSONValue,
+    LeftView,
+    MigrationView,
+    PlanView,
+    SessionView,
+    StatementView,
+    StepView,
+)
 from booking_doctor.repair.executor import Entry, Trigger
+from booking_doctor.repair.migration import Patience, Statement
 from booking_doctor.repair.plan import Plan
 from booking_doctor.repair.steps import Image, Left, Step
+from booking_doctor.repair.structure import Catalog, Session, Traffic
 
 _SHOWN: Final = frozenset(
     {
@@ -76,6 +89,76 @@ def undo_view(
         for entry in entries
     ]
     return PlanView(checksum=checksum, steps=steps, left=left_views(left), target=target, notes=notes, refusal=refusal)
+
+
+def migration_view(
+    statements: Sequence[Statement],
+    catalog: Catalog,
+    traffic: Traffic,
+    left: Sequence[Left],
+    disclosure: Disclosure,
+    *,
+    patience: Patience,
+    target: Mapping[str, str],
+    notes: Sequence[str] = (),
+    refusal: str | None = None,
+) -> MigrationView:
+    """
+    What a migration, or its way back, would run, and who is in its way.
+    """
+    steps = [_statement(statement, patience) for statement in statements]
+    scripts = [catalog.table.sql, *target.values(), *("\n".join(step.sql) for step in steps)]
+    met = [session for session in traffic.at_table if any(statement.lock.meets(session) for statement in statements)]
+    return MigrationView(
+        checksum=hashlib.sha256(json.dumps(scripts).encode()).hexdigest(),
+        steps=steps,
+        left=left_views(left),
+        target=target,
+        notes=notes,
+        refusal=refusal,
+        table={"name": catalog.table.sql, "bytes": catalog.bytes, "rows_estimated": catalog.rows},
+        waits_for=[_session(session, disclosure) for session in met],
+        longest_transaction=_session(traffic.longest, disclosure) if traffic.longest else None,
+        hidden_sessions=traffic.hidden,
+    )
+
+
+def _statement(statement: Statement, patience: Patience) -> StatementView:
+    return StatementView(
+        kind=statement.kind,
+        subject=statement.subject,
+        reason=statement.finding,
+        before=statement.before,
+        after=statement.after,
+        sql=statement.script(patience),
+        lock=statement.lock.mode,
+        blocks=statement.lock.blocks,
+    )
+
+
+def _session(session: Session, disclosure: Disclosure) -> SessionView:
+    return SessionView(
+        pid=session.pid,
+        role=session.role,
+        application=session.application,
+        state=session.state,
+        since=session.since,
+        locks=[*session.holds, *(f"{mode} (waiting)" for mode in session.awaits)],
+        query=session.query if disclosure.show_pii or not session.query else masked_query(session.query),
+    )
+
+
+_VALUE: Final = re.compile(r"'|\$(?!\d)|--|/\*|(?<![\w$])\.?\d")
+"""Where a value or a comment may begin; ``$1`` is none."""
+
+
+def masked_query(query: str) -> str:
+    """
+    The query up to the first value in it. What comes after cannot be told apart for certain: the server cuts long texts.
+    """
+    shown = " ".join(query.split())
+    value = _VALUE.search(shown)
+    return shown if value is None else f"{shown[: value.start()]}…"
 
 
 def left_views(left: Sequence[Left]) -> list[LeftView]:

@@ -31,9 +31,7 @@ def migration(page: Page, view: MigrationView) -> None:
 
 def _statement(page: Page, number: int, step: StatementView) -> None:
     page.section((f"{number}. {step.kind}", "bold green"), indent=2)
-    page.prose(
-        (f"Locks the table in {step.lock} mode", "bold"), (f", which keeps waiting {step.blocks}.", ""), indent=5
-    )
+    page.prose((f"Locks the table in {step.lock} mode", "bold"), (f": {step.blocks}.", ""), indent=5)
     for line in step.sql:
         page.verbatim(line, indent=5, style="cyan")
 

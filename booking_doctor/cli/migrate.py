@@ -1,0 +1,61 @@
+"""
+Changes of the table `messages`, each shown before it is run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from booking_doctor.cli.app import FailOnOption, FormatOption, OutputOption, ShowPiiOption, YesOption, app
+from booking_doctor.cli.repair import ask, show
+from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
+from booking_doctor.findings import FailOn, Report
+from booking_doctor.report import TERMINAL
+
+if TYPE_CHECKING:
+    from booking_doctor.doctor import Doctor, PlannedMigration, Request
+
+
+@app.command()
+def migrate(
+    ctx: typer.Context,
+    change: Annotated[
+        Literal["relax", "restore", "guard"],
+        typer.Argument(
+            help="relax: messages.customer_id may be null, in an emergency; restore: it may not, once every row has one; "
+            "guard: a unique index makes a second row for one SID impossible."
+        ),
+    ],
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Run the statements, after showing them.")] = False,
+    yes: YesOption = False,
+    format: FormatOption = TERMINAL,
+    output: OutputOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+    show_pii: ShowPiiOption = False,
+) -> None:
+    """
+    Change what the table messages demands, and keep no writer waiting. Changes nothing without --apply.
+    """
+    from booking_doctor.repair.structure import Verb
+
+    with doctor(ctx.obj) as opened:
+        asked = request(
+            opened, ctx.obj, since=DEFAULT_SINCE, until=None, all_senders=False, fail_on=fail_on, show_pii=show_pii
+        )
+        planned = opened.plan_migration(Verb(change), asked)
+        if isinstance(planned, Report):
+            report = planned
+        else:
+            report = _carry_out(opened, planned, asked, yes=yes) if apply else planned.report
+    finish(report, format, output, ctx.obj)
+
+
+def _carry_out(opened: Doctor, planned: PlannedMigration, asked: Request, *, yes: bool) -> Report:
+    if planned.view.steps:
+        show(planned.report)
+        if not planned.refusal:
+            ask("Run this?", yes=yes)
+    return opened.migrate(planned, asked)
