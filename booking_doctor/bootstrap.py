@@ -225,7 +225,10 @@ class ChosenSources:
         Raises:
             SettingsError: A variable is missing or malformed.
         """
-        return TwilioAccountProbe(twilio_settings(self._variables, senders_needed=False))
+        # NOTE: a malformed sender is no reason not to ask; what to ask of senders is said with the question.
+        senders = ("TWILIO_PHONE_NUMBER", "TWILIO_MESSAGING_SERVICE_SID")
+        variables = {name: value for name, value in self._variables.items() if name not in senders}
+        return TwilioAccountProbe(twilio_settings(variables, senders_needed=False))
 
     def platform(self) -> VercelPlatform:
         """

@@ -14,7 +14,7 @@ from booking_doctor.checks.conflicts import DOCTORS
 from booking_doctor.checks.environment import readings
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.core.model import iso
-from booking_doctor.errors import NotConfigured, SourceError
+from booking_doctor.errors import NotConfigured, SettingsError, SourceError
 from booking_doctor.evidence import Deployment, HostedVariable, HostingPlatform
 from booking_doctor.findings import JSONValue, Severity
 
@@ -135,7 +135,7 @@ def _host(evidence: Evidence) -> str:
     host = urlsplit(address.clean).hostname if address.sound else None
     if host is None:
         message = "BOOKING_APP_URL names no host"
-        raise NotConfigured(message, hint=f"copy it from {SHAPES[address.name].source}")
+        raise SettingsError(message, hint=f"copy it from {SHAPES[address.name].source}")
     return host
 
 

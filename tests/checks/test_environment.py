@@ -1,14 +1,14 @@
 """
-What is said of each variable: one fault, the most fitting one, and never the value.
+What is said of each variable: every fault by the check that is for it, and never the value.
 """
 
 from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, cast
 
 import pytest
@@ -16,17 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from booking_doctor.adapters.environment_files import PROCESS, source_of
-from booking_doctor.checks import CATALOGUE, select
-from booking_doctor.checks.check import Evidence, Fault
+from booking_doctor.checks import select
+from booking_doctor.checks.check import BlindSpot, Check, Evidence, Fault
 from booking_doctor.checks.conflicts import compared, env_steps, inventory
 from booking_doctor.checks.environment import readings
 from booking_doctor.checks.hosting import HOSTED
 from booking_doctor.checks.live import LIVE
-from booking_doctor.checks.shapes import SHAPES, dirt, is_blank, placeholder
-from booking_doctor.doctor import Doctor, Request
+from booking_doctor.checks.shapes import SHAPES, cleaned, dirt, is_blank, placeholder
 from booking_doctor.evidence import VariableSource
-from booking_doctor.findings import Disclosure, Finding, Severity, Window
-from booking_doctor.sandbox.incidents import World
+from booking_doctor.findings import Disclosure, Finding, Severity
 
 HEX: Final = "0123456789abcdef" * 2
 NOW: Final = datetime(2026, 12, 8, tzinfo=UTC)
@@ -62,8 +60,22 @@ def found(*sources: VariableSource, expected: VariableSource | None = None) -> l
     What all checks that need no answer from anywhere find.
     """
     evidence = cast("Evidence", Variables(sources, expected))
-    seen = ((made, fault) for made in select(("env",), (*LIVE, *HOSTED)) for fault in made.look(evidence))
-    return [made.finding(fault) for made, fault in seen if isinstance(fault, Fault)]
+    return [made.finding(seen) for made, seen in looked(evidence) if isinstance(seen, Fault)]
+
+
+def blind(*sources: VariableSource) -> list[str]:
+    """
+    Which of them could not look at what.
+    """
+    evidence = cast("Evidence", Variables(sources))
+    return [f"{made.name}:{seen.subject}" for made, seen in looked(evidence) if isinstance(seen, BlindSpot)]
+
+
+def looked(evidence: Evidence) -> Iterator[tuple[Check, Fault | BlindSpot]]:
+    """
+    What each sees.
+    """
+    return ((made, seen) for made in select(("env",), (*LIVE, *HOSTED)) for seen in made.look(evidence))
 
 
 def names(*sources: VariableSource, expected: VariableSource | None = None) -> list[str]:
@@ -207,6 +219,49 @@ def test_the_form_of_a_file_is_no_dirt(line: str) -> None:
     assert names(process(TWILIO_AUTH_TOKEN=None), source_of(".env", line)) == []
 
 
+@pytest.mark.parametrize("kind", DIRTY)
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("TWILIO_ACCOUNT_SID", "your_account_sid", "env-placeholder"),
+        ("TWILIO_PHONE_NUMBER", "5550100200", "env-malformed"),
+        ("TWILIO_ACCOUNT_SID", f"SK{HEX}", "env-malformed"),
+        ("DATABASE_URL", "postgresql://a@db.salon.example/app", "env-tls-not-required"),
+        ("DATABASE_URL", "postgresql://a@localhost:6543/app", "env-transaction-pooler"),
+        ("POSTGRES_URL", "postgresql://app:pw@localhost/other", "env-conflict"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "eyJh.eyJyb2xlIjoiYW5vbiJ9.c2ln", "env-malformed"),
+    ],
+)
+def test_dirt_hides_nothing(kind: str, name: str, value: str, fault: str) -> None:
+    """
+    Whoever ignores the dirt still hears of what else is wrong with the value.
+    """
+    said = names(process(**{name: DIRTY[kind].format(value)}))
+
+    assert set(said) == {f"env-whitespace:env/{name}", f"{fault}:env/{name}"}
+
+
+def test_dirt_hides_no_conflict() -> None:
+    """
+    Two values that differ by more than their dirt are a conflict.
+    """
+    assert names(source_of(".env", f"TWILIO_AUTH_TOKEN={HEX[::-1]}\n"), process(TWILIO_AUTH_TOKEN=f"{HEX} ")) == [
+        "env-whitespace:env/TWILIO_AUTH_TOKEN",
+        "env-conflict:env/TWILIO_AUTH_TOKEN",
+    ]
+
+
+@given(st.text(st.sampled_from(" \t\r\n\\n\ufeff\u200b\u00a0\"'ab1"), max_size=8))
+def test_cleaned(value: str) -> None:
+    """
+    What is left is clean, and nothing is taken from a value that was.
+    """
+    left = cleaned(value)
+
+    assert dirt(left) == []
+    assert dirt(value) or left == value
+
+
 @given(st.text(st.sampled_from(" \t\r\n\ufeff\u200b\u00a0\"'ab1"), max_size=8))
 def test_dirt_lies_where_it_is_said(value: str) -> None:
     """
@@ -259,6 +314,17 @@ def test_placeholders(name: str, value: str) -> None:
     What was never filled in is called so, whatever its shape.
     """
     assert names(process(**{name: value})) == [f"env-placeholder:env/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("your_account_sid", ["env-malformed:env/TWILIO_ACCOUNT_SID"]), ("AC" + "0" * 32, [])],
+)
+def test_a_placeholder_has_no_shape(value: str, told: list[str]) -> None:
+    """
+    Of one that is none the doctor does not claim to have judged it.
+    """
+    assert blind(process(TWILIO_ACCOUNT_SID=value)) == told
 
 
 @given(st.text("0123456789abcdef", min_size=32, max_size=32).filter(lambda text: set(text) != {"0"}))
@@ -442,6 +508,20 @@ def test_ways_to_a_database(url: str, said: list[str]) -> None:
     assert names(process(DATABASE_URL=url)) == [f"{name}:env/DATABASE_URL" for name in said]
 
 
+@pytest.mark.parametrize(
+    "url", ["mysql://app:pw@localhost/app", "postgresql://postgres:[YOUR-PASSWORD]@db.example:5432/postgres"]
+)
+def test_a_url_that_leads_nowhere(url: str) -> None:
+    """
+    Of a URL that cannot be read nobody claims how it leads there, or that it agrees with another.
+    """
+    judging = ["env-conflict", "env-tls-not-required", "env-transaction-pooler"]
+
+    told = blind(process(DATABASE_URL=url, POSTGRES_URL=WHOLE["DATABASE_URL"]))
+
+    assert sorted(one for one in told if "malformed" not in one) == [f"{name}:env/DATABASE_URL" for name in judging]
+
+
 def test_encryption_that_the_process_requires() -> None:
     """
     The process may require it for every connection, with PGSSLMODE.
@@ -495,70 +575,7 @@ def test_against_what_is_expected() -> None:
     ]
 
 
-# live
-
-
-@pytest.fixture(name="live")
-def _live(scene: World, open_doctor: Callable[..., Doctor]) -> Callable[..., list[str]]:
-    """
-    What the live checks find, and what they could not ask.
-    """
-
-    def look(**variables: str) -> list[str]:
-        request = Request(window=Window(scene.now - timedelta(days=7), scene.now))
-        report = open_doctor(**variables).examine("check-env", select(LIVE), request)
-        return [finding.fingerprint for finding in report.findings] + [
-            f"{skipped.kind}:{skipped.check}" for skipped in report.skipped
-        ]
-
-    return look
-
-
-def test_live_and_well(live: Callable[..., list[str]]) -> None:
-    """
-    Twilio and the database say yes.
-    """
-    assert live() == []
-
-
-def test_live_with_a_wrong_token(live: Callable[..., list[str]]) -> None:
-    """
-    The credential is rejected; what depends on it is not asked.
-    """
-    assert live(TWILIO_AUTH_TOKEN=HEX) == ["env-rejected:env/TWILIO_AUTH_TOKEN", "not-applicable:env-sender-unusable"]
-
-
-def test_live_with_a_wrong_key(live: Callable[..., list[str]]) -> None:
-    """
-    A key is preferred to the token, so it is the one that is named.
-    """
-    found_ = live(TWILIO_API_KEY=f"SK{HEX}", TWILIO_API_SECRET=HEX)
-
-    assert found_[0] == "env-rejected:env/TWILIO_API_KEY"
-
-
-def test_live_with_a_strangers_number(live: Callable[..., list[str]]) -> None:
-    """
-    A number that the account does not own, and a service that is not there.
-    """
-    assert live(TWILIO_PHONE_NUMBER="+15550100777", TWILIO_MESSAGING_SERVICE_SID=f"MG{HEX}") == [
-        "env-sender-unusable:env/TWILIO_PHONE_NUMBER",
-        "env-sender-unusable:env/TWILIO_MESSAGING_SERVICE_SID",
-    ]
-
-
-def test_live_with_a_short_code(live: Callable[..., list[str]]) -> None:
-    """
-    A sender that is in no list is not called fine.
-    """
-    assert live(TWILIO_PHONE_NUMBER="12345") == ["not-configured:env-sender-unusable"]
-
-
-def test_live_without_a_database(live: Callable[..., list[str]]) -> None:
-    """
-    A database that does not answer keeps nobody from asking Twilio.
-    """
-    assert live(DATABASE_URL="postgresql://a@127.0.0.1:1/app") == ["unreachable:env-database-read-only"]
+# what is read
 
 
 def test_a_variable_is_read_where_it_wins() -> None:
@@ -571,10 +588,3 @@ def test_a_variable_is_read_where_it_wins() -> None:
 
     assert (reading.value, reading.source, reading.sources) == ("2", "b.env", (".env", "b.env"))
     assert "2" not in repr(reading).replace("b.env", "")
-
-
-def test_live_checks_are_checks() -> None:
-    """
-    What only ``--live`` makes is in the catalogue.
-    """
-    assert set(LIVE) <= set(CATALOGUE)
