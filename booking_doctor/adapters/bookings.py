@@ -243,7 +243,7 @@ class DatabaseUnitOfWork:
         if [row["status"] for row in self._update_booking(booking.id, values, back="status")] != ["confirmed"]:
             what = "pending_bookings.status"
             raise NothingWritten(what)
-        if self._here.has("bookings"):
+        if self._here.has("bookings") and not self._lasts(booking):
             lasting = {
                 "event_id": booking.event_id,
                 "customer_id": customer_id,
@@ -251,6 +251,15 @@ class DatabaseUnitOfWork:
                 "status": "confirmed",
             }
             self._inserted("bookings", lasting)
+
+    def _lasts(self, booking: PendingBooking) -> bool:
+        """
+        Whether a lasting booking was made of it already, by code that could not change the pending one.
+        """
+        if not self._here.has("bookings", "pending_booking_id"):
+            return False
+        question = "SELECT 1 FROM {bookings} t WHERE t.{bookings.pending_booking_id} = :booking_id"
+        return bool(self._rows(question, booking_id=booking.id))
 
     # messages
 
@@ -299,19 +308,23 @@ class DatabaseUnitOfWork:
             what = "messages.status"
             raise NothingWritten(what)
 
-    def claimed(self, message_sids: Collection[str], *, but_for: str) -> frozenset[str]:
+    def claimed(self, message_sids: Collection[str], *, but_for: PendingBooking) -> frozenset[str]:
         """
         By both columns of ``messages``, and by the text of all other bookings' metadata.
         """
         columns = self._here.present("messages", ("message_sid", "twilio_message_sid"))
-        rows = (f"EXISTS (SELECT FROM {{messages}} t WHERE t.{{messages.{name}}} = s.sid)" for name in columns)
+        others = "CAST(t.{messages.customer_id} AS text) IS DISTINCT FROM :customer_id"
+        rows = (
+            f"EXISTS (SELECT FROM {{messages}} t WHERE t.{{messages.{name}}} = s.sid AND {others})" for name in columns
+        )
         bookings = (
-            "EXISTS (SELECT FROM {pending_bookings} t WHERE t.{pending_bookings.id} <> :but_for"
+            "EXISTS (SELECT FROM {pending_bookings} t WHERE t.{pending_bookings.id} <> :booking_id"
             " AND position(s.sid IN CAST(t.{pending_bookings.metadata} AS text)) > 0)"
         )
         taken = " OR ".join([*rows, bookings])
         question = f"SELECT s.sid FROM unnest(CAST(:sids AS text[])) AS s(sid) WHERE {taken}"  # noqa: S608  names of ours
-        return frozenset(row["sid"] for row in self._rows(question, sids=list(message_sids), but_for=but_for))
+        ours = {"booking_id": but_for.id, "customer_id": but_for.customer_id}
+        return frozenset(row["sid"] for row in self._rows(question, sids=list(message_sids), **ours))
 
     # the queue
 

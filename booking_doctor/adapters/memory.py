@@ -28,6 +28,7 @@ from booking_doctor.core.booking import (
 )
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.core.ports import Accepted, Answer, Text
+from booking_doctor.core.segments import segments
 from booking_doctor.errors import NothingWritten
 
 
@@ -212,16 +213,14 @@ class MemoryUnitOfWork:
         """
         self._tables.messages[message_sid] = replace(self._tables.messages[message_sid], status=status)
 
-    def claimed(self, message_sids: Collection[str], *, but_for: str) -> frozenset[str]:
+    def claimed(self, message_sids: Collection[str], *, but_for: PendingBooking) -> frozenset[str]:
         """
         By rows and by other bookings.
         """
-        others = {
-            booking.sms.message_sid
-            for booking in self._tables.bookings.values()
-            if booking.sms and booking.id != but_for
-        }
-        return frozenset(sid for sid in message_sids if sid in others or sid in self._tables.messages)
+        bookings, rows = self._tables.bookings.values(), self._tables.messages.values()
+        theirs = {booking.sms.message_sid for booking in bookings if booking.sms and booking.id != but_for.id}
+        recorded = {row.message_sid for row in rows if row.customer_id != but_for.customer_id}
+        return frozenset(message_sids) & (theirs | recorded)
 
     def add_job(self, booking: PendingBooking, run_at: datetime) -> str:
         """
@@ -304,7 +303,7 @@ class MemoryTwilio:
             to=text.to,
             from_number=self._sender,
             body=text.body,
-            num_segments="1",
+            num_segments=str(segments(text.body)),
             date_created=f"{self._clock():%a, %d %b %Y %H:%M:%S} +0000",
         )
         self.log.append(message)

@@ -35,6 +35,7 @@ from booking_doctor.core.model import (
     STATUS_RANK,
     TwilioMessage,
     UnreadableMessage,
+    e164,
     same_number,
     standard_phone,
 )
@@ -99,6 +100,7 @@ _KEYS: Final = UUID("6b1f6f0c-5d5e-5b0e-9a43-2f4a2b3c9d10")
 
 _LONGEST_NAME: Final = 200
 _LONGEST_EMAIL: Final = 254
+_LONGEST_KEY: Final = 255
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -211,6 +213,18 @@ def invitation_to(booking: PendingBooking, event_title: str | None, terms: Terms
         customer_name=booking.customer_name or "",
         expires_at=booking.expires_at or booking.created_at + terms.hold,
     )
+
+
+def key_of(idempotency_key: str | None) -> str | None:
+    """
+    The key, unless it cannot be one.
+
+    Raises:
+        InputRefused: It cannot.
+    """
+    if idempotency_key is None:
+        return None
+    return _line("idempotency_key", "the idempotency key", idempotency_key, _LONGEST_KEY)
 
 
 def sendable(body: str) -> str:
@@ -391,6 +405,13 @@ def looked_up(
 
 
 # --- confirm ---------------------------------------------------------------------------------------------------------
+
+
+def phone_of(booking: PendingBooking, terms: Terms) -> str:
+    """
+    The phone of who booked, in the one form that all its bookings have in common.
+    """
+    return e164(booking.customer_phone, terms.region) or booking.customer_phone
 
 
 def confirmable(booking: PendingBooking, now: datetime) -> bool:

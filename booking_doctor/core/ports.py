@@ -101,9 +101,9 @@ class UnitOfWork(Protocol):
         Set the status of the rows with that SID.
         """
 
-    def claimed(self, message_sids: Collection[str], *, but_for: str) -> frozenset[str]:
+    def claimed(self, message_sids: Collection[str], *, but_for: PendingBooking) -> frozenset[str]:
         """
-        Those SIDs that a row or another booking than *but_for* has.
+        Those SIDs that another booking has, or a row of another customer than this booking's.
         """
 
     def add_job(self, booking: PendingBooking, run_at: datetime) -> str:

@@ -53,7 +53,9 @@ def dropped(sms: InitialSms | None, status: str) -> InitialSms | None:
     """
     The text of a booking that was closed before it was sent.
     """
-    return replace(sms, state=SmsState.DROPPED, error=f"the booking is {status}") if sms else None
+    if sms is None or sms.state is not SmsState.QUEUED:
+        return sms
+    return replace(sms, state=SmsState.DROPPED, error=f"the booking is {status}")
 
 
 def taken_up(job: Job, booking: PendingBooking, attempt_id: str, terms: Terms, now: datetime) -> InitialSms:

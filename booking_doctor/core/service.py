@@ -134,9 +134,9 @@ class BookingService:
         """
         with self._audited("initiate_booking") as trail:
             with trail.step("check the request"):
-                wanted = flow.checked(request, self._terms)
+                wanted, key = flow.checked(request, self._terms), flow.key_of(idempotency_key)
             with trail.step("store the booking and the intent to text"):
-                booking, repeated = self._begin(wanted, idempotency_key, strategy)
+                booking, repeated = self._begin(wanted, key, strategy)
             trail.about(booking)
             if not repeated and strategy == "direct":
                 answer = self._texting.send(booking, trail)
@@ -232,7 +232,7 @@ class BookingService:
             booking = there(work.locked(booking.id))
             fresh = flow.confirmable(booking, now)
             if fresh or found:
-                work.queue_for(booking.customer_phone)
+                work.queue_for(flow.phone_of(booking, self._terms))
             if fresh:
                 customer_id, notes = self._customer(work, booking)
                 work.confirm(booking, customer_id, now)
@@ -246,8 +246,9 @@ class BookingService:
         """
         if booking.customer_id is not None:
             return booking.customer_id, ()
-        known, notes = flow.whose(booking, work.customers_with(booking.customer_phone), self._terms.region)
-        return known.id if known else work.add_customer(booking), notes
+        phone = flow.phone_of(booking, self._terms)
+        known, notes = flow.whose(booking, work.customers_with(phone), self._terms.region)
+        return known.id if known else work.add_customer(replace(booking, customer_phone=phone)), notes
 
     # what becomes of a text
 

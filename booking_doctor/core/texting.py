@@ -21,7 +21,7 @@ from booking_doctor.core.booking import (
     StatusTaken,
 )
 from booking_doctor.core.flow import Terms
-from booking_doctor.core.model import TwilioMessage
+from booking_doctor.core.model import SID_SHAPE, TwilioMessage
 from booking_doctor.core.ports import (
     Accepted,
     Answer,
@@ -94,6 +94,8 @@ class Texting:
         """
         Apply a status callback.
         """
+        if not SID_SHAPE.fullmatch(report.message_sid):
+            return StatusTaken.UNKNOWN
         with self.store.begin() as work:
             booking = work.locked(report.booking_id) if report.booking_id else None
             ours = False
@@ -151,7 +153,7 @@ class Texting:
     ) -> tuple[PendingBooking, Resolution]:
         if booking.sms is None or not booking.sms.unsettled:
             return booking, Resolution.SETTLED
-        work.queue_for(booking.customer_phone)
+        work.queue_for(flow.phone_of(booking, self.terms))
         sms, resolution = self.adopted(work, booking, found)
         return self.settle(work, booking, sms), resolution
 
@@ -164,7 +166,7 @@ class Texting:
         if booking.sms is None or not booking.sms.unsettled:
             return booking.sms, Resolution.SETTLED
         sids = [message.sid for message in found]
-        claimed = work.claimed(sids, but_for=booking.id) if sids else frozenset[str]()
+        claimed = work.claimed(sids, but_for=booking) if sids else frozenset[str]()
         return flow.looked_up(booking.sms, found, claimed, self.clock.now())
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from booking_doctor.core.booking import Debug, PendingBooking, StepTaken
 from booking_doctor.core.ports import Clock, Store
-from booking_doctor.errors import BookingUnknown, DoctorError
+from booking_doctor.errors import BookingUnknown, DatabaseUnreachable, DoctorError
 
 _log: Final = logging.getLogger("booking_doctor")
 
@@ -77,9 +77,14 @@ class Trail:
 
 
 @contextmanager
-def audited(action: str, store: Store, clock: Clock, variables: tuple[str, ...]) -> Iterator[Trail]:
+def audited(
+    action: str, store: Store, clock: Clock, variables: tuple[str, ...], *, unless_fine: bool = False
+) -> Iterator[Trail]:
     """
     A use case whose debug report is kept in ``audit_logs``, however it ends.
+
+    Args:
+        unless_fine: Keep it only where there is something to warn of.
     """
     trail = Trail(clock=clock, variables=variables)
     try:
@@ -88,9 +93,12 @@ def audited(action: str, store: Store, clock: Clock, variables: tuple[str, ...])
         raise  # whoever guesses tokens fills no table
     except BaseException as error:
         trail.warn(_said(error))
-        _keep(action, store, trail)
+        # NOTE: a database that cannot be reached is not waited for once more.
+        if not any(isinstance(one, DatabaseUnreachable) for one in (error, error.__cause__)):
+            _keep(action, store, trail)
         raise
-    _keep(action, store, trail)
+    if trail.warnings or not unless_fine:
+        _keep(action, store, trail)
 
 
 def _keep(action: str, store: Store, trail: Trail) -> None:

@@ -49,7 +49,8 @@ class TextQueue:
                 stays running, and is looked into once its lease has run out.
             DatabaseError: Nothing was sent, and the job stays running likewise.
         """
-        with audited("run_job", self._texting.store, self._texting.clock, self._variables) as trail:
+        store, clock = self._texting.store, self._texting.clock
+        with audited("run_job", store, clock, self._variables, unless_fine=True) as trail:
             with trail.step("see what is to be done"):
                 move, booking, outcome = self._take_up(job)
             if booking:
