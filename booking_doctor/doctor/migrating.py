@@ -27,9 +27,6 @@ _REACHED: Final = {
 }
 
 
-_ALREADY: Final = "nothing to take back, the table is as it was before"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedMigration:
     """
@@ -164,15 +161,12 @@ class Migrating(Reporting):
         catalog, wanted = self._sources.structure.catalog(), self._way_back(migrated)
         survey = surveyed(self._sources.structure, wanted.verb) if wanted.goal(catalog) else Survey()
         view = self._view(catalog, wanted, survey, disclosure)
-        work = len(view.steps) if migrated.standing else 0
-        reason = (
-            f"{counted(work, 'statement')} to take {migrated.verb.command} back"
-            if work
-            else "everything is undone already"
-        )
-        code = ExitCode.FINDINGS if work else ExitCode.OK
-        shown = view if work else replace(view, steps=(), left=(), refusal=None)
-        return self._report("undo", code, f"run {run_id}: {reason}", plan=shown), shown.refusal
+        if not (migrated.standing and view.steps):
+            reason = "nothing to take back, the table is as it was before" if migrated.standing else "undone already"
+            shown = replace(view, steps=(), left=(), refusal=None)
+            return self._report("undo", ExitCode.OK, f"run {run_id}: {reason}", plan=shown), None
+        reason = f"run {run_id}: {counted(len(view.steps), 'statement')} to take {migrated.verb.command} back"
+        return self._report("undo", ExitCode.FINDINGS, reason, plan=view), view.refusal
 
     def _way_back(self, migrated: Migrated) -> Change:
         verb, goal = way_back(migrated)

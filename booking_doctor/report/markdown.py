@@ -12,7 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from booking_doctor.findings import Diagnosis, Finding, PlanView, Report, Skipped, StepView, Verdict
+from booking_doctor.findings import (
+    Diagnosis,
+    Finding,
+    MigrationView,
+    PlanView,
+    Report,
+    Skipped,
+    StatementView,
+    StepView,
+    Verdict,
+)
 from booking_doctor.report import visible
 from booking_doctor.report.words import (
     LABELS,
@@ -23,6 +33,7 @@ from booking_doctor.report.words import (
     length_text,
     moment_text,
     place,
+    session_items,
     span,
     word_of,
     words,
@@ -186,6 +197,8 @@ def _plan(plan: PlanView, *, written: bool) -> Iterator[str]:
     yield table(["target", ""], [[text(words(name)), text(value)] for name, value in target])
     if plan.steps and not written:
         yield table(["step", "subject", "what it does", "why"], _cut([_step(step) for step in plan.steps], 4))
+    if isinstance(plan, MigrationView) and plan.steps and not written:
+        yield from _migration(plan)
     if plan.left:
         yield f"### Left as they are ({len(plan.left):,})"
         yield table(["subject", "why"], _cut([[text(left.subject), text(left.reason)] for left in plan.left], 2))
@@ -199,6 +212,16 @@ def _step(step: StepView) -> list[str]:
         text(f"removes: {done}" if step.after is None else done),
         text(step.reason),
     ]
+
+
+def _migration(plan: MigrationView) -> Iterator[str]:
+    for step in plan.steps:
+        if isinstance(step, StatementView):
+            yield f"{text(step.kind)} locks the table in {text(step.lock)} mode: {text(step.blocks)}."
+            yield fenced(step.sql, "sql")
+    yield "In the way now:" if plan.waits_for else "In the way now: nobody."
+    if plan.waits_for:
+        yield "\n".join(f"- {text(' · '.join(session_items(session)))}" for session in plan.waits_for)
 
 
 def _runs(report: Report) -> Iterator[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from booking_doctor.findings import JSONValue, MigrationView, SessionView, StatementView
 from booking_doctor.report.drawing import Page
-from booking_doctor.report.words import moment_text
+from booking_doctor.report.words import session_items
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -49,10 +49,7 @@ def _sessions(page: Page, view: MigrationView) -> None:
 
 
 def _session(page: Page, session: SessionView) -> None:
-    who = "a prepared transaction" if session.pid is None else f"pid {session.pid}"
-    since = f"since {moment_text(session.since)} UTC" if session.since else None
-    told = [session.role, session.application, session.state, since]
-    page.items([who, *(part for part in told if part), *session.locks], indent=4)
+    page.items(session_items(session), indent=4)
     if session.query:
         page.prose((session.query, "dim"), indent=6)
 

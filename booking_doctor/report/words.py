@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Finding, JSONValue, Report, Severity, StepView, Verdict, Window
+from booking_doctor.findings import Finding, JSONValue, Report, SessionView, Severity, StepView, Verdict, Window
 
 VALUE_SHOWN: Final = 160
 """
@@ -172,6 +172,16 @@ def value_text(value: JSONValue) -> str:
     if len(text) <= VALUE_SHOWN:
         return text
     return f"{text[:VALUE_SHOWN].rpartition(' ')[0]} … ({len(text):,} characters)"
+
+
+def session_items(session: SessionView) -> list[str]:
+    """
+    Who it is, what it is at and since when, what it has locked.
+    """
+    who = "a prepared transaction" if session.pid is None else f"pid {session.pid}"
+    since = f"since {moment_text(session.since)} UTC" if session.since else None
+    told = [who, session.role, session.application, session.state, since]
+    return [*filter(None, told), *session.locks]
 
 
 def figure(value: JSONValue) -> str:
