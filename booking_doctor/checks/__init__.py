@@ -11,6 +11,7 @@ from typing import Final
 
 from booking_doctor.checks import (
     access,
+    billing,
     bookings,
     columns,
     conflicts,
@@ -22,6 +23,7 @@ from booking_doctor.checks import (
     messages,
     schema,
     triggers,
+    undelivered,
 )
 from booking_doctor.checks.check import Check
 from booking_doctor.errors import UsageError
@@ -37,6 +39,8 @@ _FAMILIES: Final = (
     triggers,
     bookings,
     messages,
+    undelivered,
+    billing,
     jobs,
     logs,
 )

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from string import Template
 from typing import Final, TypeVar, cast
 
 from booking_doctor.checks.check import Evidence, Fault, check
@@ -19,7 +17,7 @@ from booking_doctor.errors import TwilioUnreachable
 from booking_doctor.evidence import Overview
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Severity
 
-_WALK_S: Final = 3600
+WALK_S: Final = 3600
 """
 How long reading the log may take. It gives up by itself once there is no progress; whichever check is first waits for it.
 """
@@ -27,7 +25,7 @@ How long reading the log may take. It gives up by itself once there is no progre
 _PHONES: Final = frozenset({"to_number", "from_number"})
 
 
-@check(Severity.WARNING, limit_s=_WALK_S)
+@check(Severity.WARNING, limit_s=WALK_S)
 def message_mismatched(evidence: Evidence) -> Iterator[Fault]:
     """
     A row says something else than Twilio about the same text.
@@ -58,7 +56,7 @@ def message_mismatched(evidence: Evidence) -> Iterator[Fault]:
         )
 
 
-@check(Severity.WARNING, limit_s=_WALK_S)
+@check(Severity.WARNING, limit_s=WALK_S)
 def message_rejected(evidence: Evidence) -> Iterator[Fault]:
     """
     Twilio refused a text at once, and kept a record of the attempt.
@@ -87,7 +85,7 @@ def message_rejected(evidence: Evidence) -> Iterator[Fault]:
         yield replace(fault, evidence={**fault.evidence, "error_meaning": why.meaning})
 
 
-@check(Severity.ERROR, limit_s=_WALK_S)
+@check(Severity.ERROR, limit_s=WALK_S)
 def message_unrecorded(evidence: Evidence) -> Iterator[Fault]:
     """
     Twilio has a text that no row of `messages` carries the SID of.
@@ -116,7 +114,7 @@ def message_unrecorded(evidence: Evidence) -> Iterator[Fault]:
         )
 
 
-@check(Severity.WARNING, limit_s=_WALK_S)
+@check(Severity.WARNING, limit_s=WALK_S)
 def message_orphaned(evidence: Evidence) -> Iterator[Fault]:
     """
     Twilio has a text that no row carries the SID of, and no booking and no customer is known for its number.
@@ -145,7 +143,7 @@ def message_orphaned(evidence: Evidence) -> Iterator[Fault]:
         )
 
 
-@check(Severity.ERROR, limit_s=_WALK_S)
+@check(Severity.ERROR, limit_s=WALK_S)
 def message_unknown_to_twilio(evidence: Evidence) -> Iterator[Fault]:
     """
     A row carries a SID for which Twilio answers that there is no such message.
@@ -173,7 +171,7 @@ def message_unknown_to_twilio(evidence: Evidence) -> Iterator[Fault]:
         )
 
 
-@check(Severity.ERROR, limit_s=_WALK_S)
+@check(Severity.ERROR, limit_s=WALK_S)
 def message_duplicated(evidence: Evidence) -> Iterator[Fault]:
     """
     More than one row carries the same SID.
@@ -201,7 +199,7 @@ def message_duplicated(evidence: Evidence) -> Iterator[Fault]:
         )
 
 
-@check(Severity.ERROR, limit_s=_WALK_S)
+@check(Severity.ERROR, limit_s=WALK_S)
 def message_without_customer(evidence: Evidence) -> Iterator[Fault]:
     """
     A row of `messages` belongs to nobody: its `customer_id` is null, or no customer has that id.
@@ -224,7 +222,7 @@ def message_without_customer(evidence: Evidence) -> Iterator[Fault]:
         yield _fault_of_row(evidence, row, summary, f"Plan the assignments: {_backfill(evidence)}")
 
 
-@check(Severity.WARNING, limit_s=_WALK_S)
+@check(Severity.WARNING, limit_s=WALK_S)
 def message_without_sid(evidence: Evidence) -> Iterator[Fault]:
     """
     A row of `messages` carries no SID.
@@ -264,188 +262,12 @@ COMPARED: Final = (
 """The checks that look at the comparison and at nothing else: what ``reconcile`` reports."""
 
 
-# --- a text that did not arrive --------------------------------------------------------------------------------------
-
-_TEXTS: Final = Template("""
-SELECT CAST({messages.id} AS text) AS id, $sid AS sid, $status AS status,
-  CAST({messages.to_number} AS text) AS number, {messages.created_at} AS at
-FROM {messages}
-WHERE {messages.created_at} >= :since AND CAST({messages.direction} AS text) <> 'inbound'
-  AND $sid IS NOT NULL AND $condition
-ORDER BY {messages.created_at}, {messages.id}
-""")
-_LOST: Final = "{messages.created_at} < :until AND $status IN ('undelivered', 'failed')"
-_ARRIVED: Final = "{messages.to_number} = ANY(:numbers) AND $status IN ('delivered', 'read')"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Text:
-    """
-    A text as far as Twilio, or else its row, tells how it ended.
-    """
-
-    sid: str
-    status: str
-    number: str | None
-    at: datetime
-    code: int | None = None
-    row_id: str | None = None
-
-
-@check(Severity.WARNING, limit_s=_WALK_S)
-def message_undelivered(evidence: Evidence) -> Iterator[Fault]:
-    """
-    Twilio took a text and it did not arrive, nor has a later one arrived at that number.
-
-    ## Why it matters
-
-    The customer waits for a text that will not come. The application did its part: the number, the carrier, the
-    wording or the sender's registration is at fault, and the error code says which.
-
-    ## How to repair
-
-    Act on the error code: the finding says what it means where the code is known. A row has no room for the code; read
-    it in Twilio's message log by the SID. Then text the customer again, unless the number has opted out. The finding is
-    gone once a later text to that number is recorded as delivered.
-
-    ## When this is fine
-
-    When the customer was reached another way. A few in a hundred are usual; all texts of one sender, or to one country,
-    are not.
-    """
-    told = {discrepancy.sid for discrepancy in evidence.comparison.discrepancies}
-    lost = [
-        *(text for text in _texts_by_twilio(evidence) if text.status in {"undelivered", "failed"}),
-        *_texts_by_rows(evidence, _LOST, told, until=evidence.window.until),
-    ]
-    numbers = {text.number for text in lost if text.number}
-    arrived = [
-        *(text for text in _texts_by_twilio(evidence) if text.status in {"delivered", "read"}),
-        *(_texts_by_rows(evidence, _ARRIVED, told, numbers=sorted(numbers)) if numbers else ()),
-    ]
-    reached = {text.number: text.at for text in sorted(arrived, key=lambda text: text.at)}
-    unsettled = [text for text in lost if reached.get(text.number, text.at) <= text.at]
-    for text in _complete(evidence, sorted(unsettled, key=lambda text: (text.at, text.sid))):
-        yield _undelivered(text, evidence.disclosure)
-
-
-def _texts_by_twilio(evidence: Evidence) -> Iterator[_Text]:
-    """
-    Texts on which the two sides do not agree, as Twilio tells them; an attempt refused at once is not one.
-    """
-    for discrepancy in evidence.comparison.discrepancies:
-        message = discrepancy.message
-        if message and not message.inbound and discrepancy.kind is not Kind.REJECTED:
-            yield _Text(
-                sid=message.sid,
-                status=message.status,
-                number=message.to,
-                at=message.happened_at,
-                code=message.error_code,
-                row_id=discrepancy.row.id if discrepancy.row else None,
-            )
-
-
-def _texts_by_rows(evidence: Evidence, condition: str, told: set[str], **parameters: object) -> Iterator[_Text]:
-    """
-    Texts as their rows tell them, one for each SID.
-
-    Args:
-        told: SIDs on which Twilio says something else; its word counts.
-    """
-    said = {
-        "sid": _first_said(evidence, "message_sid", "twilio_message_sid"),
-        "status": _first_said(evidence, "twilio_status", "status"),
-    }
-    question = _TEXTS.substitute(said, condition=Template(condition).substitute(said))
-    rows = evidence.database.rows(question, since=evidence.window.since, **parameters)
-    for row in {row["sid"]: row for row in rows if row["sid"] not in told}.values():
-        yield _Text(sid=row["sid"], status=row["status"], number=row["number"], at=row["at"], row_id=row["id"])
-
-
-def _first_said(evidence: Evidence, *columns: str) -> str:
-    """
-    In SQL, what the first of those columns says that is here and not empty.
-    """
-    here = [column for column in columns if evidence.database.has("messages", column)]
-    said = [f"NULLIF(CAST({{messages.{column}}} AS text), '')" for column in here]
-    return f"COALESCE({', '.join(said)})"
-
-
-def _undelivered(text: _Text, disclosure: Disclosure) -> Fault:
-    why = reason(text.code)
-    to = disclosure.phone(text.number) or "no number"
-    told: dict[str, JSONValue] = {
-        "message_sid": text.sid,
-        "status": text.status,
-        "date": iso(text.at),
-        "to_number": disclosure.phone(text.number),
-    }
-    if text.code is not None:
-        told |= {"error_code": text.code, "error_meaning": why.meaning}
-    if text.row_id is not None:
-        told["row_id"] = text.row_id
-    error = "" if text.code is None else f" with error {text.code}"
-    return Fault(
-        subject=f"message/{text.sid}",
-        summary=f"{text.at:%Y-%m-%d %H:%M:%S} UTC to {to}, {text.status}{error}: it did not arrive "
-        f"({why.meaning}), nor has a later one.",
-        remedy=why.advice,
-        evidence=told,
-    )
-
-
-# --- money -----------------------------------------------------------------------------------------------------------
-
-_SIGNS: Final = """
-SELECT count(*) FILTER (WHERE CAST({messages.cost_usd} AS numeric) < 0) AS negative,
-  count(*) FILTER (WHERE CAST({messages.cost_usd} AS numeric) > 0 AND CAST({messages.cost_usd} AS numeric) < 1000000)
-    AS positive,
-  min({messages.message_sid}) FILTER (WHERE CAST({messages.cost_usd} AS numeric) < 0) AS message_sid
-FROM {messages} WHERE {messages.created_at} >= :since AND {messages.created_at} < :until
-"""
-# NOTE: to PostgreSQL NaN is greater than any number, so "positive" needs an end.
-
-
-@check(Severity.WARNING)
-def message_cost_sign(evidence: Evidence) -> Iterator[Fault]:
-    """
-    Some rows keep what a text cost as a negative number, others as a positive one.
-
-    ## Why it matters
-
-    Twilio writes a charge with a minus sign. Where one piece of code keeps the sign and another drops it, sums are
-    wrong and nobody sees it. The comparison looks at the amount alone, so such rows count as matched.
-
-    ## How to repair
-
-    Keep costs positive, as a backfill does: `UPDATE messages SET cost_usd = -cost_usd WHERE cost_usd < 0`. Then
-    correct the code that keeps the sign.
-
-    ## When this is fine
-
-    When negative rows are refunds. A table in which every cost is negative has its own convention and is not reported.
-    """
-    if not evidence.database.has("messages", "cost_usd"):
-        return
-    (signs,) = evidence.database.rows(_SIGNS, since=evidence.window.since, until=evidence.window.until)
-    if signs["negative"] and signs["positive"]:
-        table, column = evidence.database.name("messages"), evidence.database.name("messages", "cost_usd")
-        yield Fault(
-            subject=f"schema/{table}.{column}",
-            summary=f"{table}.{column} is negative in {signs['negative']:,} rows of the window and positive in "
-            f"{signs['positive']:,}; all should have one sign.",
-            remedy=f"Make the negative ones positive, as `booking-doctor explain {message_cost_sign.name}` shows.",
-            evidence=dict(signs),
-        )
-
-
 # --- what the checks have in common ----------------------------------------------------------------------------------
 
 _Found = TypeVar("_Found")
 
 
-def _complete(evidence: Evidence, found: Sequence[_Found]) -> Sequence[_Found]:
+def complete(evidence: Evidence, found: Sequence[_Found]) -> Sequence[_Found]:
     """
     What was found. That it is nothing can only be said when everything was read.
 
@@ -460,12 +282,12 @@ def _complete(evidence: Evidence, found: Sequence[_Found]) -> Sequence[_Found]:
 
 
 def _discrepancies(evidence: Evidence, kind: Kind) -> Sequence[Discrepancy]:
-    return _complete(evidence, evidence.comparison.of(kind))
+    return complete(evidence, evidence.comparison.of(kind))
 
 
 def _unrecorded(evidence: Evidence, *, orphaned: bool) -> Sequence[Discrepancy]:
     unrecorded = evidence.comparison.of(Kind.UNRECORDED)
-    return _complete(evidence, [discrepancy for discrepancy in unrecorded if discrepancy.orphaned is orphaned])
+    return complete(evidence, [discrepancy for discrepancy in unrecorded if discrepancy.orphaned is orphaned])
 
 
 def _overview(evidence: Evidence) -> Overview:
@@ -473,7 +295,7 @@ def _overview(evidence: Evidence) -> Overview:
     What the database alone says of the rows; nothing where the log could not be begun, which `_complete` tells.
     """
     overview = evidence.comparison.overview
-    _complete(evidence, [overview] if overview else [])
+    complete(evidence, [overview] if overview else [])
     return overview or Overview(recorded=0, duplicated={})
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from booking_doctor.causes.diagnosis import diagnose
 from booking_doctor.checks import select
-from booking_doctor.checks.messages import COMPARED, message_undelivered
+from booking_doctor.checks.messages import COMPARED
+from booking_doctor.checks.undelivered import message_undelivered
 from booking_doctor.discrepancies import Comparison
 from booking_doctor.doctor.examining import Examining
 from booking_doctor.doctor.request import Request

@@ -16,9 +16,10 @@ from typing import Any, Final
 import pytest
 
 from booking_doctor.checks import CATALOGUE, select
-from booking_doctor.checks.messages import COMPARED, message_findings, message_undelivered
+from booking_doctor.checks.messages import COMPARED, message_findings
 from booking_doctor.checks.runner import findings_of, run, skipped_of
 from booking_doctor.checks.twilio_codes import reason
+from booking_doctor.checks.undelivered import message_undelivered
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison, Discrepancy, Kind, Terms
 from booking_doctor.doctor import Doctor, Request, comparing

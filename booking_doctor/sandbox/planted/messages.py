@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from math import ceil
 from typing import Any, Final
 
 from booking_doctor.sandbox.incidents import World, told_by_twilio
@@ -230,7 +231,7 @@ def _texted_again(scene: World) -> None:
         scene.record(scene.text(phone, scene.now - _MINUTE), owner["id"])
 
 
-# --- money -----------------------------------------------------------------------------------------------------------
+# --- money and segments ----------------------------------------------------------------------------------------------
 
 
 def _all_negative(scene: World) -> None:
@@ -251,6 +252,39 @@ def _one_positive(scene: World) -> list[str]:
 
 def _made_positive(scene: World) -> None:
     scene.execute("UPDATE messages SET cost_usd = -cost_usd WHERE cost_usd < 0")
+
+
+_PLAIN: Final = ("Your table is waiting. " * 14)[:310]
+_SMILING: Final = "Your table is waiting \N{SLIGHTLY SMILING FACE} " * 4
+"""310 characters take three parts, and 96 take two, because an emoji makes the parts shorter."""
+
+
+def _well_counted(scene: World) -> None:
+    """
+    Long texts counted as Twilio does, one that was redacted since, and one that nobody counted.
+    """
+    customer = scene.customer(_ANNA)
+    for body in (_PLAIN, _SMILING):
+        message = scene.text(_ANNA, scene.now - _HOUR, body)
+        scene.record(message, customer)
+        scene.record(scene.text(_ANNA, scene.now - _HOUR, body), customer, segments=None)
+    scene.account.redact(message.sid)
+
+
+def _divided(scene: World) -> list[str]:
+    customer = scene.customer(_CARL)
+    for body in (_PLAIN, _SMILING):
+        scene.record(scene.text(_CARL, scene.now - _HOUR, body), customer, segments=ceil(len(body) / 160))
+    return ["schema/messages.segments"]
+
+
+def _counted_by_twilio(scene: World) -> None:
+    for message in scene.account.messages():
+        scene.execute(
+            "UPDATE messages SET segments = :segments WHERE message_sid = :sid",
+            segments=told_by_twilio(message, scene.now).segments,
+            sid=message.sid,
+        )
 
 
 INCIDENTS: Final = (
@@ -325,5 +359,13 @@ INCIDENTS: Final = (
         look_alike=_all_negative,
         plant=_one_positive,
         remedy=_made_positive,
+    ),
+    Incident(
+        finding="message-segments",
+        title="the number of segments is the length divided by 160",
+        look_alike=_well_counted,
+        plant=_divided,
+        remedy=_counted_by_twilio,
+        also=frozenset({"message-mismatched"}),
     ),
 )
