@@ -122,7 +122,7 @@ class Examination:
     What came of it.
 
     Attributes:
-        made: How many checks were made.
+        made: Names of the checks that were made.
         suppressed: Findings that are ignored for now.
         lapsed: Findings that were ignored until a day that has come; they are among the findings.
         idle: Fingerprints of entries that match nothing, although their check was made, or because there is none.
@@ -130,7 +130,7 @@ class Examination:
         outcomes: What came of each check, whatever is ignored.
     """
 
-    made: int
+    made: Sequence[str]
     findings: Sequence[Finding]
     skipped: Sequence[Skipped]
     suppressed: Sequence[Finding]
@@ -166,7 +166,7 @@ def examine(
     standing = [finding for finding in findings if finding.fingerprint not in living_with]
     saw_all = {outcome.check.name for outcome in outcomes if outcome.made and not outcome.blind}
     return Examination(
-        made=sum(outcome.made for outcome in outcomes),
+        made=[outcome.check.name for outcome in outcomes if outcome.made],
         findings=standing,
         skipped=skipped_of(outcomes, standing),
         suppressed=[finding for finding in findings if finding.fingerprint in living_with],

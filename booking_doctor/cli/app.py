@@ -34,7 +34,7 @@ from booking_doctor.errors import DoctorError, ExitCode, UsageError
 from booking_doctor.findings import FailOn, Report, Verdict, Window
 from booking_doctor.report import FORMATS, TERMINAL, Canvas, Format, visible
 
-COMMANDS: Final = ("environment", "diagnose", "examine", "repair", "migrate", "learn", "beginning", "rehearse")
+COMMANDS: Final = ("environment", "diagnose", "examine", "queue", "repair", "migrate", "learn", "beginning", "rehearse")
 """
 Modules of this package whose commands `main` offers, in the order of ``--help``.
 """
@@ -333,10 +333,10 @@ def error_boundary(ctx: typer.Context | None = None) -> Iterator[None]:
         raise
     except typer.TyperException as error:
         # NOTE: Typer's own is 1 for some, and 1 means findings.
-        error.exit_code = _as_the_format_says(ExitCode.USAGE, error.format_message())
+        error.exit_code = _as_the_format_says(ctx, ExitCode.USAGE, error.format_message())
         raise
     except Exception as error:  # noqa: BLE001  the outermost place
-        code = _as_the_format_says(_explain(error, _invocation(ctx).verbosity), str(error))
+        code = _as_the_format_says(ctx, _explain(error, _invocation(ctx).verbosity), str(error))
     except KeyboardInterrupt:
         say("interrupted: the same command can be run again")
         code = ExitCode.INTERRUPTED
@@ -345,11 +345,12 @@ def error_boundary(ctx: typer.Context | None = None) -> Iterator[None]:
     raise typer.Exit(code)
 
 
-def _as_the_format_says(code: ExitCode, sentence: str) -> int:
+def _as_the_format_says(ctx: typer.Context | None, code: ExitCode, sentence: str) -> int:
     """
     The exit code of an error; a format that has a document for errors puts it out first, and has its own codes.
     """
-    words = [word for argument in sys.argv[1:] for word in argument.split("=", 1)]
+    arguments = sys.argv[1:] if ctx is None else ctx.meta.get(_WORDS, ())
+    words = [word for argument in arguments for word in argument.split("=", 1)]
     asked = next((name for option, name in pairwise(words) if option == "--format"), "")
     failure = FORMATS[asked].failure if asked in FORMATS else None
     if failure is None:

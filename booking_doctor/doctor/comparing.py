@@ -48,6 +48,8 @@ class Comparing(Reporting):
             coverage={**comparison.coverage, **examined.coverage},
             findings=examined.findings,
             skipped=examined.skipped,
+            checks=examined.made,
+            fail_on=request.fail_on,
             next_steps=_after_reconcile(comparison, request),
         )
 

@@ -68,7 +68,9 @@ class Examining(Comparing):
         )
 
     def _examine(self, command: str, checks: Sequence[Check], request: Request, chart: Chart) -> Report:
-        examined = self._examination(checks, chart)
+        return self._reported(command, self._examination(checks, chart), request, chart)
+
+    def _reported(self, command: str, examined: Examination, request: Request, chart: Chart) -> Report:
         # NOTE: a check whose findings stand without Twilio passes over what the comparison could not read.
         told = {skipped.reason for skipped in examined.skipped}
         untold = [skipped for skipped in chart.unread if skipped.reason not in told]
@@ -80,9 +82,11 @@ class Examining(Comparing):
             reason,
             window=request.window,
             summary={severity: _counted(examined.findings, severity) for severity in Severity},
-            coverage={"checks_made": examined.made, **examined.coverage},
+            coverage={"checks_made": len(examined.made), **examined.coverage},
             findings=examined.findings,
             skipped=examined.skipped,
+            checks=examined.made,
+            fail_on=request.fail_on,
         )
 
     def bookings(self, request: Request) -> Report:

@@ -12,7 +12,18 @@ from datetime import datetime, timedelta
 from booking_doctor import __version__
 from booking_doctor.doctor.request import Request
 from booking_doctor.errors import ExitCode, SettingsError, SourceError
-from booking_doctor.findings import Finding, JSONValue, PastRun, PlanView, Progress, Report, RunView, Skipped, Window
+from booking_doctor.findings import (
+    FailOn,
+    Finding,
+    JSONValue,
+    PastRun,
+    PlanView,
+    Progress,
+    Report,
+    RunView,
+    Skipped,
+    Window,
+)
 from booking_doctor.settings import Preferences
 from booking_doctor.sources import Sources
 
@@ -98,6 +109,8 @@ class Reporting:
         coverage: Mapping[str, JSONValue] | None = None,
         findings: Sequence[Finding] = (),
         skipped: Sequence[Skipped] = (),
+        checks: Sequence[str] = (),
+        fail_on: FailOn = FailOn.ERROR,
         next_steps: Sequence[str] = (),
         plan: PlanView | None = None,
         run: RunView | None = None,
@@ -115,6 +128,8 @@ class Reporting:
             coverage=coverage or {},
             findings=findings,
             skipped=skipped,
+            checks=checks,
+            fail_on=fail_on,
             next_steps=next_steps,
             plan=plan,
             run=run,
