@@ -24,6 +24,9 @@ DOCTORS: Final = frozenset(
 )
 """Variables for whoever looks, which the application may well do without."""
 
+PLATFORMS: Final = ("VERCEL", "NX_DAEMON", "TURBO_")
+"""How names begin that Vercel itself adds to what is pulled and to what is built."""
+
 _SUPABASE: Final = ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY")
 
 
@@ -151,7 +154,8 @@ def _incomparable(found: Sequence[Reading]) -> Iterator[BlindSpot]:
     related = [reading for reading in found if reading.name in {*_SUPABASE, *DATABASE_VARIABLES}]
     for reading in related:
         if len(related) > 1 and not reading.sound:
-            yield reading.blind_spot(" and ".join(other.name for other in related if other is not reading))
+            others = " and ".join(other.name for other in related if other is not reading)
+            yield reading.blind_spot(f"whether it agrees with {others}")
 
 
 # --- names, against an example and against a platform -----------------------------------------------------------------
@@ -217,12 +221,14 @@ def env_steps(
 
 def _by_hand(verdicts: Mapping[str, str], *, asked: bool) -> dict[str, str]:
     """
-    A step for each name, but for what is only ours and for what is known already.
+    A step for each name, but for what is only ours or the platform's own, and for what is known already.
     """
     return {
         name: _STEPS[verdict].format(name=name)
         for name, verdict in verdicts.items()
-        if not (verdict == "only here" and name in DOCTORS) and not (verdict == "equal" and asked)
+        if not (verdict == "only here" and name in DOCTORS)
+        and not (verdict == "only there" and name.startswith(PLATFORMS))
+        and not (verdict == "equal" and asked)
     }
 
 

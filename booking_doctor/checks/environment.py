@@ -87,10 +87,11 @@ class Reading:
 
     def blind_spot(self, what: str) -> BlindSpot:
         """
-        That this value, which is not sound, keeps somebody from looking at *what*.
+        That *what* cannot be judged, because this value is not sound.
         """
         return BlindSpot(
-            subject=f"env/{self.name}", reason=f"{self.name} in {self.source} is no value to judge {what} by"
+            subject=f"env/{self.name}",
+            reason=f"{self.name} in {self.source} is no usable value, so {what} cannot be judged",
         )
 
 
@@ -258,7 +259,7 @@ def env_malformed(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
         shape = SHAPES[reading.name]
         wrong = reading.wrong
         if wrong and reading.placeholder:
-            yield reading.blind_spot("a shape")
+            yield reading.blind_spot("its shape")
         elif wrong:
             yield Fault(
                 subject=f"env/{reading.name}",
@@ -327,7 +328,7 @@ def env_transaction_pooler(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     for reading, settings in _connections(evidence):
         if settings is None:
-            yield reading.blind_spot("a pooler")
+            yield reading.blind_spot("what it leads to")
         elif pools_transactions(settings, reading.clean):
             yield Fault(
                 subject=f"env/{reading.name}",

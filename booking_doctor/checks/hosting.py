@@ -10,7 +10,7 @@ from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
-from booking_doctor.checks.conflicts import DOCTORS
+from booking_doctor.checks.conflicts import DOCTORS, PLATFORMS
 from booking_doctor.checks.environment import readings
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.core.model import iso
@@ -24,8 +24,6 @@ HOSTED: Final = ("env-not-in-production", "env-newer-than-build")
 _LIMIT_S: Final = 60
 
 _TARGETS: Final = ("production", "preview", "development")
-_THE_PLATFORMS: Final = ("VERCEL", "NX_DAEMON", "TURBO_")
-"""How names begin that Vercel itself adds to what is pulled and to what is built."""
 
 
 @check(Severity.ERROR, limit_s=_LIMIT_S)
@@ -53,12 +51,17 @@ def env_not_in_production(evidence: Evidence) -> Iterator[Fault]:
         if any(entry.in_production for entry in entries) or not (entries or name in listed):
             continue
         hosted.claim_the_whole()
-        where = ", ".join(_places(entries)) or "nowhere"
+        places = _places(entries)
+        seen = (
+            f"is set for {' and '.join(places)}, not for production,"
+            if places
+            else f"is in {listed[name]}, and nowhere"
+        )
         yield Fault(
             subject=f"env/{name}",
-            summary=f"{name} is set for {where} on the hosting platform; production has none.",
+            summary=f"{name} {seen} on the hosting platform.",
             remedy=f"Add {name} for Production in the platform's dashboard, then deploy again.",
-            evidence={"set_for": _places(entries), "expected_in": listed.get(name)},
+            evidence={"set_for": places, "expected_in": listed.get(name)},
         )
 
 
@@ -98,8 +101,8 @@ def _newer(serving: Deployment, host: str, hosted: _Hosted) -> Iterator[Fault | 
         elif entry.changed_at > serving.created_at:
             yield Fault(
                 subject=f"env/{entry.name}",
-                summary=f"{entry.name} was changed at {iso(entry.changed_at)}; the deployment at {host} was built before, at"
-                f" {iso(serving.created_at)}, and keeps the old value.",
+                summary=f"{entry.name} was changed at {entry.changed_at:%Y-%m-%d %H:%M:%S} UTC; the deployment at {host} was"
+                f" built before, at {serving.created_at:%Y-%m-%d %H:%M:%S} UTC, and keeps the old value.",
                 remedy="Deploy the same commit again.",
                 evidence={
                     "changed_at": iso(entry.changed_at),
@@ -199,7 +202,7 @@ def _listed(evidence: Evidence) -> Mapping[str, str]:
     expected = evidence.expected
     if expected is None:
         return {}
-    return {name: expected.name for name in expected.values if not name.startswith(_THE_PLATFORMS)}
+    return {name: expected.name for name in expected.values if not name.startswith(PLATFORMS)}
 
 
 def _wanted(evidence: Evidence) -> list[str]:

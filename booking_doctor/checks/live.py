@@ -143,7 +143,7 @@ def env_sender_unusable(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
             if sender.sound:
                 yield from _SENDERS[sender.name](evidence, sender)
             else:
-                yield sender.blind_spot("what Twilio says of it")
+                yield sender.blind_spot("whether it can send")
     except TwilioRefused as error:
         yield BlindSpot(subject=f"env/{_credential(evidence)}", kind=error.kind, reason=error.sentence)
 

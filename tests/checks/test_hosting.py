@@ -160,7 +160,7 @@ def test_what_a_file_expects(ask: Ask, project: VercelProject) -> None:
 
     assert finding.fingerprint == f"{ABSENT}:env/SMTP_URL"
     assert finding.evidence["expected_in"] == "production.env"
-    assert "nowhere" in finding.summary
+    assert "is in production.env, and nowhere" in finding.summary
 
 
 def test_what_the_team_shares(ask: Ask, scene: World, project: VercelProject) -> None:
