@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, func, select, text
+from sqlalchemy import ARRAY, Connection, Text, TextClause, func, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from booking_doctor.adapters.journal import Journal
 from booking_doctor.adapters.ledger import REPAIR_LOCK, DatabaseLedger
@@ -119,15 +120,17 @@ class DatabaseStructure:
         SIDs that more than one row carries, and whether any is empty.
         """
         messages = self._database.tables["messages"].c
-        sid = messages.message_sid
-        several = select(sid, func.array_agg(messages.id).label("ids")).where(sid != "").group_by(sid)
-        repeated = several.having(func.count() > 1).subquery()
+        sid, row_ids = (
+            messages.message_sid,
+            func.array_agg(aggregate_order_by(messages.id, messages.id), type_=ARRAY(Text)),
+        )
+        repeated = select(sid, row_ids[1:_SOME], func.count().over()).where(sid != "").group_by(sid)
+        question = repeated.having(func.count() > 1).order_by(sid).limit(_SOME)
         with self._database.reading() as connection:
             blank = connection.execute(select(select(sid).where(sid == "").exists())).scalar_one()
-            number = connection.execute(select(func.count()).select_from(repeated)).scalar_one()
-            found = connection.execute(select(repeated).order_by(repeated.c[0]).limit(_SOME)).all() if number else []
-        some = [Hindrance(sid=sid, rows=[str(row_id) for row_id in sorted(ids)[:_SOME]]) for sid, ids in found]
-        return Survey(duplicated=number, blank=blank, some=some)
+            found = connection.execute(question).all()
+        some = [Hindrance(sid=sid, rows=[str(row_id) for row_id in rows]) for sid, rows, _ in found]
+        return Survey(duplicated=found[0][2] if found else 0, blank=blank, some=some)
 
     def traffic(self) -> Traffic:
         """
@@ -188,7 +191,7 @@ class DatabaseStructure:
         try:
             with self._database.alone(limits) as connection:
                 _execute(connection, statement.sql)
-        except DatabaseError:
+        except (DatabaseError, KeyboardInterrupt):
             if run:
                 self._remove(statement, limits)
             raise
@@ -314,17 +317,24 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 # --- the catalog -----------------------------------------------------------------------------------------------------
 
-_TABLE: Final = text("""
-WITH parts AS (
-  SELECT oid, reltuples, relkind FROM pg_class WHERE oid = to_regclass(:table)
-  UNION SELECT c.oid, c.reltuples, c.relkind FROM pg_partition_tree(to_regclass(:table)) JOIN pg_class c ON c.oid = relid
+_PARTS: Final = """
+WITH RECURSIVE parts (oid) AS (
+  SELECT CAST(to_regclass(:table) AS oid) UNION SELECT i.inhrelid FROM parts p JOIN pg_inherits i ON i.inhparent = p.oid
 )
+"""
+"""The table and its partitions; asked so that no lock of any of them is needed."""
+
+_TABLE: Final = text(f"""
+{_PARTS}
 SELECT c.relname AS table, format('%I.%I', n.nspname, c.relname) AS table_sql, n.nspname AS schema,
   quote_ident(n.nspname) AS schema_sql, CAST(c.relkind AS text) AS kind, o.rolname AS owner,
   quote_ident(o.rolname) AS owner_sql, CAST(current_user AS text) AS role, quote_ident(current_user) AS role_sql,
   pg_has_role(c.relowner, 'USAGE') AS owned, has_schema_privilege(n.oid, 'CREATE') AS may_create,
   (SELECT CAST(sum(pg_total_relation_size(oid)) AS bigint) FROM parts) AS bytes,
-  (SELECT CASE WHEN min(reltuples) >= 0 THEN CAST(sum(reltuples) AS bigint) END FROM parts WHERE relkind <> 'p') AS rows,
+  (
+    SELECT CASE WHEN min(reltuples) >= 0 THEN CAST(sum(reltuples) AS bigint) END
+    FROM pg_class JOIN parts USING (oid) WHERE relkind <> 'p'
+  ) AS rows,
   ARRAY(
     SELECT CAST(evtname AS text) FROM pg_event_trigger WHERE evtenabled IN ('O', 'A') AND evtevent <> 'login' ORDER BY 1
   ) AS event_triggers,
@@ -335,7 +345,7 @@ SELECT c.relname AS table, format('%I.%I', n.nspname, c.relname) AS table_sql, n
   ) AS builder
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner
 WHERE c.oid = to_regclass(:table)
-""")
+""")  # noqa: S608  our own names
 _CUSTOMER: Final = text("""
 WITH checks AS (
   SELECT k.oid, k.conname, k.convalidated FROM pg_constraint k
@@ -387,12 +397,13 @@ a.usename AS role, coalesce(nullif(a.application_name, ''), a.backend_type) AS a
   a.xact_start AS since, a.query
 """
 _AT_TABLE: Final = text(f"""
+{_PARTS}
 SELECT l.pid, {_WHO},
   coalesce(array_agg(DISTINCT l.mode) FILTER (WHERE l.granted), '{{}}') AS holds,
   coalesce(array_agg(DISTINCT l.mode) FILTER (WHERE NOT l.granted), '{{}}') AS awaits
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.relation IN (SELECT to_regclass(:table) UNION SELECT relid FROM pg_partition_tree(to_regclass(:table)))
+  AND l.relation IN (SELECT oid FROM parts)
   AND l.pid IS DISTINCT FROM pg_backend_pid()
 GROUP BY l.pid, l.virtualtransaction, a.usename, a.application_name, a.backend_type, a.state, a.xact_start, a.query
 ORDER BY a.xact_start, l.pid

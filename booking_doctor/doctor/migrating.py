@@ -11,9 +11,9 @@ from typing import Final
 
 from booking_doctor.doctor.reporting import Reporting, counted
 from booking_doctor.doctor.request import Request
-from booking_doctor.errors import ExitCode, PlanRefused, SourceError
+from booking_doctor.errors import DatabaseLocked, ExitCode, PlanRefused, SourceError
 from booking_doctor.findings import Disclosure, FailOn, MigrationView, Report, RunView
-from booking_doctor.repair.altering import Change, alter, forbidden, goal_of, surveyed, way_back
+from booking_doctor.repair.altering import Change, alter, forbidden, goal_of, surveyed, waited_in_vain, way_back
 from booking_doctor.repair.executor import Run
 from booking_doctor.repair.migration import Goal, Statement
 from booking_doctor.repair.showing import migration_view
@@ -58,6 +58,9 @@ class Migrating(Reporting):
         """
         try:
             return self._plan_migration(verb, request)
+        except DatabaseLocked as error:
+            who = waited_in_vain(error, self._sources.structure.traffic())
+            return replace(self._unlooked(verb.command, request, DatabaseLocked(who, hint=error.hint)), window=None)
         except SourceError as error:
             return replace(self._unlooked(verb.command, request, error), window=None)
 

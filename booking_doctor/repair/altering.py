@@ -28,6 +28,7 @@ from booking_doctor.errors import (
 from booking_doctor.findings import Progress
 from booking_doctor.repair.executor import Lock, Run
 from booking_doctor.repair.migration import (
+    LOOKING,
     Goal,
     Patience,
     Statement,
@@ -249,7 +250,8 @@ class _Advance:
     Calling it runs the next statement; false where there is none.
 
     Attributes:
-        trying: What was begun last.
+        at: What it is at; None while it looks.
+        tried: What was begun and is not known to have ended; of several attempts at one index the first.
     """
 
     wanted: Change
@@ -257,39 +259,47 @@ class _Advance:
     run: Run | None
     progress: Progress
     done: list[Statement] = field(default_factory=list)
-    trying: Statement | None = None
+    at: Statement | None = None
+    tried: Statement | None = None
 
     def __call__(self, lock: Lock) -> bool:
+        self.at = None
         lock.check()
         catalog = self.structure.catalog()
         todo = self.wanted.goal(catalog)
         if not todo:
             return False
-        if self.done[-1:] == todo[:1]:
-            message = f"{todo[0].kind} of {todo[0].target.raw} had no effect"
-            raise DatabaseError(message, hint="look at the table's definition with psql")
-        self.trying = todo[0]
-        if self.trying.kind is StatementKind.DROP_INDEX and catalog.builder is not None:
-            message = f"pid {catalog.builder} may be building the index {self.trying.target.raw} just now"
-            raise DatabaseLocked(message)
-        self.structure.carry_out(self.trying, self.run)
-        self.done.append(self.trying)
+        self._refuse_in_vain(todo[0], catalog)
+        self.at = todo[0]
+        if self.tried is None or self.tried.target.raw != self.at.target.raw:
+            self.tried = self.at
+        self.structure.carry_out(self.at, self.run)
+        self.done.append(self.at)
+        self.tried = None
         self.progress.written(len(self.done), len(self.done) + len(todo) - 1)
         return True
 
-    def begun(self) -> str | None:
+    def _refuse_in_vain(self, statement: Statement, catalog: Catalog) -> None:
+        if self.done[-1:] == [statement]:
+            message = f"{statement.kind} of {statement.target.raw} had no effect"
+            raise DatabaseError(message, hint="look at the table's definition with psql")
+        if statement.kind is StatementKind.DROP_INDEX and catalog.builder is not None:
+            self.at = statement
+            message = f"pid {catalog.builder} may be building the index {statement.target.raw} just now"
+            raise DatabaseLocked(message)
+
+    def halfway(self) -> str | None:
         """
-        The index whose fate this run does not know.
+        The index that is left as it was neither before nor was to be.
         """
-        if self.trying is None or not self.trying.kind.concurrent or self.trying in self.done:
+        statement = self.tried
+        if statement is None or not statement.kind.concurrent or statement.before["index"] == "invalid":
             return None
         try:
-            begun = [
-                attempt.index for attempt in self.structure.attempts() if self.run and attempt.run_id == self.run.id
-            ]
+            invalid = [index.name.raw for index in self.structure.catalog().sids if not index.valid]
         except DatabaseError:
-            return self.trying.target.raw
-        return begun[0] if begun else None
+            invalid = [statement.target.raw]
+        return statement.target.raw if statement.target.raw in invalid else None
 
 
 def _patiently(advance: Callable[[], bool], patience: Patience, progress: Progress) -> bool:
@@ -314,10 +324,10 @@ def _ended(error: DatabaseError, advance: _Advance) -> DoctorError:
     """
     What to raise for an error that ended it.
     """
-    why, done, begun = _why(error, advance), advance.done, advance.begun()
-    if done or begun:
+    why, done, halfway = _why(error, advance), advance.done, advance.halfway()
+    if done or halfway:
         stands = [", ".join(str(statement.kind) for statement in done) + " stands"] if done else []
-        stands += [f"the index {begun} is left unfinished, which protects nothing"] if begun else []
+        stands += [f"the index {halfway} is left invalid, which protects nothing"] if halfway else []
         back = f", or take back what stands: booking-doctor undo {advance.run.id}" if advance.run else ""
         return PartlyApplied(f"{' and '.join(stands)}, then: {why}", hint=f"the same command continues{back}")
     if isinstance(error, DatabaseLocked | DatabaseForbidden | RowConflict):
@@ -331,20 +341,27 @@ def _why(error: DatabaseError, advance: _Advance) -> str:
     """
     structure, wanted = advance.structure, advance.wanted
     with suppress(DatabaseError):
-        if isinstance(error, DatabaseLocked) and advance.trying:
-            return _blocked(error, advance.trying, structure.traffic())
+        if isinstance(error, DatabaseLocked):
+            return waited_in_vain(error, structure.traffic(), advance.at)
         if isinstance(error, RowConflict):
             found = forbidden(structure.catalog(), surveyed(structure, wanted.verb), wanted)
             return found or error.summary
     return error.summary
 
 
-def _blocked(error: DatabaseLocked, statement: Statement, traffic: Traffic) -> str:
-    blockers = [session for session in traffic.at_table if statement.lock.meets(session)]
-    if not blockers and statement.kind.concurrent and traffic.longest:
+def waited_in_vain(error: DatabaseLocked, traffic: Traffic, statement: Statement | None = None) -> str:
+    """
+    Whom it waited for.
+
+    Args:
+        statement: None for a look at the catalog.
+    """
+    lock, what = (statement.lock, statement.kind) if statement else (LOOKING, "looking at the table")
+    blockers = [session for session in traffic.at_table if lock.meets(session)]
+    if not blockers and statement and statement.kind.concurrent and traffic.longest:
         blockers = [traffic.longest]
     told = ", ".join(f"{blocker}{_since(blocker)}" for blocker in blockers)
-    return f"{statement.kind} waited in vain for {told}" if blockers else f"{statement.kind}: {error.summary}"
+    return f"{what} waited in vain for {told}" if blockers else f"{what}: {error.summary}"
 
 
 def _since(session: Session) -> str:

@@ -46,6 +46,9 @@ class TableLock:
         return not self.waits_for.isdisjoint([*session.holds, *session.awaits])
 
 
+LOOKING: Final = TableLock(mode="ACCESS SHARE", blocks="nobody waits for it", waits_for=frozenset(_MODES[7:]))
+"""What the server itself locks to tell a table's size and definitions."""
+
 _BRIEF: Final = TableLock(
     mode="ACCESS EXCLUSIVE",
     blocks="everybody waits for it, readers too, but only for a moment: it reads no row",

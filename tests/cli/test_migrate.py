@@ -317,6 +317,19 @@ def test_a_pooler(scene: World, call: Call) -> None:
     assert required(scene)
 
 
+def test_locked_for_everybody(scene: World, call: Call) -> None:
+    """
+    Where somebody's lock lets nobody look, that is incomplete, and they are named.
+    """
+    with busy(scene.url, "LOCK TABLE messages IN ACCESS EXCLUSIVE MODE") as other:
+        result = call("migrate guard --format json")
+        pid = other.info.backend_pid
+
+    assert result.exit_code == 3
+    reason = json.loads(result.stdout)["exit_reason"]
+    assert reason.startswith(f"looking at the table waited in vain for pid {pid} (postgres, web-1) since ")
+
+
 def test_no_answer(call: Call) -> None:
     """
     A database that does not answer is incomplete, and no all-clear.
@@ -467,6 +480,23 @@ def test_guard_killed_and_the_server_goes_on(
     assert document(f"undo {run['id']} --yes")["exit_code"] == 0
     assert scene.rows(INDEXES) == []
     assert [(run["applied"], run["undone"]) for run in document("runs")["runs"]] == [(1, 1)]
+
+
+def test_guard_interrupted(scene: World, tmp_path: Path) -> None:
+    """
+    Ctrl-C while the index is built removes what there is of it, and leaves no run.
+    """
+    snapshot = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT FROM customers")
+    with (
+        busy(scene.url, *snapshot),
+        child(scene, "migrate guard --apply --yes", tmp_path) as process,
+    ):
+        until(lambda: scene.rows(INDEXES) and connections(scene, "wait_event_type = 'Lock'"), 30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+
+    assert scene.rows(INDEXES) == []
+    assert scene.rows("SELECT 1 FROM booking_doctor.runs") == []
 
 
 def test_interrupted(scene: World, tmp_path: Path) -> None:

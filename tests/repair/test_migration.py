@@ -468,6 +468,25 @@ def test_a_reader_is_enough(site: Site) -> None:
             site.apply(Verb.RELAX)
 
 
+def test_what_a_role_may_not_see(site: Site, server_url: str) -> None:
+    """
+    A role that may not see others' transactions is told how many there are, and still sees who holds the table.
+    """
+    role = f"blind_{site.database.settings.name}"
+    run_sql(server_url, f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+    try:
+        with (
+            busy(site.url, "SELECT body FROM messages") as other,
+            open_site(f"postgresql://{role}:p@{site.url.rpartition('@')[2]}") as blind,
+        ):
+            traffic = blind.structure.traffic()
+            [session] = traffic.at_table
+            assert (session.pid, session.holds) == (other.info.backend_pid, ["AccessShareLock"])
+            assert (session.since, traffic.longest, traffic.hidden) == (None, None, 1)
+    finally:
+        run_sql(server_url, f"DROP ROLE {role}")
+
+
 def test_the_lock_is_let_go_in_time(site: Site) -> None:
     """
     Once the table is free, the next attempt succeeds.
@@ -492,6 +511,27 @@ def test_locked_on_the_way(site: Site) -> None:
     assert stopped.value.summary.startswith("validate stands, then: set-not-null waited in vain for pid")
     assert stopped.value.hint == ("the same command continues, or take back what stands: booking-doctor undo run-2")
     assert site.apply(Verb.RESTORE, "run-3") == ["set-not-null", "drop-check"]
+
+
+def test_snapshots_are_not_our_own(site: Site) -> None:
+    """
+    Where transactions keep their snapshots by default, the build does not wait for the one that holds our lock.
+    """
+    name = site.database.settings.name
+    run_sql(site.url, f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'repeatable read'")
+
+    with open_site(site.url) as strict:
+        assert strict.apply(Verb.GUARD) == ["create-index"]
+
+
+def test_locked_for_everybody(site: Site) -> None:
+    """
+    While somebody holds the strongest lock not even the catalog can be read; they are named all the same.
+    """
+    with busy(site.url, "LOCK TABLE messages IN ACCESS EXCLUSIVE MODE") as other:
+        blocked = rf"pid {other.info.backend_pid} \(postgres, web-1\) since .*; nothing was changed$"
+        with pytest.raises(PlanRefused, match=blocked):
+            site.apply(Verb.RELAX)
 
 
 def test_duplicates_that_come_while_the_index_is_built(site: Site) -> None:
@@ -519,7 +559,7 @@ def test_an_index_that_can_be_neither_built_nor_removed(site: Site) -> None:
     with busy(site.url, blocking), pytest.raises(PartlyApplied) as stopped:
         site.apply(Verb.GUARD)
 
-    assert stopped.value.summary.startswith("the index messages_message_sid_unique is left unfinished")
+    assert stopped.value.summary.startswith("the index messages_message_sid_unique is left invalid")
     assert [(row["name"], row["valid"]) for row in run_sql(site.url, INDEXES)] == [
         ("messages_message_sid_unique", False)
     ]
@@ -529,6 +569,23 @@ def test_an_index_that_can_be_neither_built_nor_removed(site: Site) -> None:
     assert site.apply(Verb.GUARD, "run-2") == ["drop-index", "create-index"]
     assert site.structure.attempts() == []
     assert [(run.id, run.applied) for run in site.runs()] == [("run-2", 1)]
+
+
+def test_an_undo_that_is_given_up(site: Site) -> None:
+    """
+    An index that could be removed only by half is named, and undoing again removes it.
+    """
+    site.apply(Verb.GUARD)
+    with busy(site.url, "SELECT FROM messages"), pytest.raises(PartlyApplied) as stopped:
+        site.undo()
+
+    assert stopped.value.summary.startswith(
+        "the index messages_message_sid_unique is left invalid, which protects nothing, then: drop-index waited in vain"
+    )
+    assert [row["valid"] for row in run_sql(site.url, INDEXES)] == [False]
+    assert [(run.applied, run.undone) for run in site.runs()] == [(1, 0)]
+    assert site.undo() == ["drop-index"]
+    assert run_sql(site.url, INDEXES) == []
 
 
 def test_somebody_else_may_be_building_it(site: Site) -> None:

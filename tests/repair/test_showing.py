@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from booking_doctor.findings import Disclosure, PlanView
 from booking_doctor.repair.executor import Entry, Trigger
-from booking_doctor.repair.showing import plan_view, trigger_notes, undo_view
+from booking_doctor.repair.showing import masked_query, plan_view, trigger_notes, undo_view
 from booking_doctor.repair.steps import Left, StepKind
 from tests.memory import sid
 from tests.repair.cases import PHONE, SENDER, change, insertion, plan_of
@@ -175,3 +175,24 @@ def test_trigger_notes(trigger: Trigger, note: str) -> None:
     Each trigger is named with what it does, and whether undo can compare it.
     """
     assert trigger_notes([trigger]) == [note]
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("COMMIT", "COMMIT"),
+        ("SELECT  *\n FROM t1 WHERE a.b2 = $1 AND c = $12", "SELECT * FROM t1 WHERE a.b2 = $1 AND c = $12"),
+        ("UPDATE t SET body = 'Hi Ann' WHERE id = 7", "UPDATE t SET body = …"),
+        ("SELECT 15550101000", "SELECT …"),
+        ("SELECT -.5", "SELECT -…"),
+        ("SELECT E'a\\'b', c", "SELECT E…"),
+        ("SELECT $tag$Hi Ann$tag$", "SELECT …"),
+        ("/* Ann */ SELECT 1", "…"),
+        ("SELECT a -- Ann", "SELECT a …"),
+    ],
+)
+def test_a_query_is_shown_up_to_its_first_value(query: str, shown: str) -> None:
+    """
+    What others ask the database holds phone numbers and texts; none of them gets out, however they are written.
+    """
+    assert masked_query(query) == shown

@@ -25,6 +25,22 @@ BLOCKER: Final = SessionView(
     locks=["RowExclusiveLock", "AccessExclusiveLock (waiting)"],
     query="UPDATE messages SET status = …",
 )
+DROPPING: Final = StatementView(
+    kind="drop-index",
+    subject="schema/messages.message_sid",
+    reason="schema-sid-not-unique:schema/messages.message_sid",
+    before={"index": "invalid"},
+    after={"index": None},
+    sql=[
+        "SET lock_timeout = '60s';",
+        "SET statement_timeout = '0';",
+        "DROP INDEX CONCURRENTLY IF EXISTS public.left_behind;",
+        "RESET lock_timeout;",
+        "RESET statement_timeout;",
+    ],
+    lock="SHARE UPDATE EXCLUSIVE",
+    blocks="readers and writers go on; VACUUM and other changes of the table wait",
+)
 VIEW: Final = MigrationView(
     checksum=PLAN.checksum,
     target={**PLAN.target},
@@ -34,22 +50,7 @@ VIEW: Final = MigrationView(
     ],
     refusal=f"1 SID has more than one row: message/{sid(1)} (rows 17, 42); keep one row of each first",
     steps=[
-        StatementView(
-            kind="drop-index",
-            subject="schema/messages.message_sid",
-            reason="schema-sid-not-unique:schema/messages.message_sid",
-            before={"index": "invalid"},
-            after={"index": None},
-            sql=[
-                "SET lock_timeout = '60s';",
-                "SET statement_timeout = '0';",
-                "DROP INDEX CONCURRENTLY IF EXISTS public.left_behind;",
-                "RESET lock_timeout;",
-                "RESET statement_timeout;",
-            ],
-            lock="SHARE UPDATE EXCLUSIVE",
-            blocks="readers and writers go on; VACUUM and other changes of the table wait",
-        ),
+        DROPPING,
         StatementView(
             kind="create-index",
             subject="schema/messages.message_sid",
@@ -106,7 +107,7 @@ BROKEN_OUT: Final = replace(
     MIGRATION,
     plan=replace(
         VIEW,
-        steps=[replace(VIEW.steps[0], sql=[HOSTILE], lock=HOSTILE, blocks=HOSTILE)],
+        steps=[replace(DROPPING, sql=[HOSTILE], lock=HOSTILE, blocks=HOSTILE)],
         table={"name": HOSTILE, "bytes": 1, "rows_estimated": None},
         waits_for=[replace(BLOCKER, role=HOSTILE, application=HOSTILE, query=HOSTILE, locks=[HOSTILE])],
     ),
