@@ -43,14 +43,17 @@ def env_not_in_production(evidence: Evidence) -> Iterator[Fault]:
 
     ## When this is fine
 
-    For a variable that only previews or developers need; leave it out of the file given with `--expect`.
+    For a variable that only previews or developers need; leave it out of the file given with `--expect`. Where production has
+    an alternative, such as an API key instead of the auth token.
     """
-    listed, hosted = _listed(evidence), evidence.once(_hosted)
+    listed, hosted = _listed(evidence), _known(evidence)
     for name in _wanted(evidence):
         entries = hosted.entries(name)
-        if any(entry.in_production for entry in entries) or not (entries or name in listed):
+        if any(entry.in_production for entry in entries):
             continue
         hosted.claim_the_whole()
+        if not (entries or name in listed):
+            continue
         places = _places(entries)
         seen = (
             f"is set for {' and '.join(places)}, not for production,"
@@ -83,7 +86,7 @@ def env_newer_than_build(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
 
     While a deployment with the new value is being built. A warning is about a variable that the booking SMS does not need.
     """
-    host, hosted = _host(evidence), evidence.once(_hosted)
+    host, hosted = _host(evidence), _known(evidence)
     serving = _platform(evidence).serving(host)
     if obstacle := _obstacle(serving, host):
         yield obstacle
@@ -183,6 +186,19 @@ class _Hosting(Protocol):
 
 def _platform(evidence: Evidence) -> HostingPlatform:
     return cast("_Hosting", evidence).platform
+
+
+def _known(evidence: Evidence) -> _Hosted:
+    """
+    What the platform has told.
+
+    Raises:
+        SourceError: Nothing at all; whoever refuses that is not asked for more.
+    """
+    hosted = evidence.once(_hosted)
+    if not hosted.variables:
+        hosted.claim_the_whole()
+    return hosted
 
 
 def _hosted(evidence: Evidence) -> _Hosted:

@@ -312,6 +312,14 @@ def _answer(scene: World, told: dict[str, JSON], path: str = "/deployments/") ->
     scene.vercel.faults.add(fault, on=On(path=path))
 
 
+def test_a_platform_that_refuses_is_asked_once(ask: Ask, scene: World, project: VercelProject) -> None:
+    """
+    Nobody waits twice for the same no.
+    """
+    assert said(ask(VERCEL_TOKEN="wrong")) == [f"not-permitted:{ABSENT}", f"not-permitted:{NEWER}"]
+    assert len(scene.vercel.requests) == 1
+
+
 def test_asked_once(ask: Ask, scene: World, project: VercelProject) -> None:
     """
     Both checks share one list.
