@@ -143,8 +143,10 @@ class Database:
         """
         A transaction that is held while others work, and that no idle time-out ends.
         """
-        limits = self._limits(self.timeouts.writing)
-        with self._transaction({**limits, "idle_in_transaction_session_timeout": "0"}) as connection:
+        limits = {**self._limits(self.timeouts.writing), "idle_in_transaction_session_timeout": "0"}
+        # NOTE: at another level, which may be the default here, it would keep a snapshot, and an index that is built
+        # concurrently waits for those.
+        with self._transaction(limits, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ") as connection:
             yield connection
 
     def close(self) -> None:
@@ -162,10 +164,10 @@ class Database:
         }
 
     @contextmanager
-    def _transaction(self, options: Mapping[str, str]) -> Iterator[Connection]:
+    def _transaction(self, options: Mapping[str, str], before: str = "") -> Iterator[Connection]:
         # NOTE: one statement for all options, because a remote database answers each in tens of milliseconds.
         setting = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
-        with translated(self.settings), self._connected(f"SELECT {setting}") as connection:
+        with translated(self.settings), self._connected(f"{before}SELECT {setting}") as connection:
             yield connection
             connection.commit()
 
