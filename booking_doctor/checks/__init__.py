@@ -21,6 +21,7 @@ from booking_doctor.checks import (
     live,
     logs,
     messages,
+    operations,
     schema,
     triggers,
     undelivered,
@@ -43,6 +44,7 @@ _FAMILIES: Final = (
     billing,
     jobs,
     logs,
+    operations,
 )
 
 

@@ -17,9 +17,12 @@ _OPERATION: Final = {"audit_logs": ("action", "entity_type"), "webhook_logs": ("
 _WORDS: Final = {"audit_logs": ("details",), "webhook_logs": ("error", "payload")}
 """Those that say how it went, without which a log says nothing."""
 
+CONCERN: Final = r"book|messag|sms|twilio|customer"
+"""Operations on bookings and texts, by their names."""
+
 _PATTERNS: Final = {
     "violation": r"violates not-null constraint|not_null_violation|(state|code|error)\W{1,8}23502\M",
-    "concern": r"book|messag|sms|twilio|customer",
+    "concern": CONCERN,
     "relation": r"relation \W{1,3}([A-Za-z_]\w{0,62})",
     "named": r"(?:column|constraint) \W{1,3}([A-Za-z_]\w{0,62})",
     "failed": r"(?i)^(error|failed|failure|[45][0-9][0-9])$",

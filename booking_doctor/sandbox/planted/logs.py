@@ -16,17 +16,43 @@ _PHONE: Final = "+15550104061"
 _WORDS: Final = 'null value in column "customer_id" of relation "messages" violates not-null constraint'
 
 
-def audited(scene: World, action: str, details: object, *, age: timedelta = _AGE) -> None:
+def audited(
+    scene: World,
+    action: str,
+    details: object,
+    *,
+    age: timedelta = _AGE,
+    entity: str | None = None,
+    kind: str | None = None,
+) -> None:
     """
-    The application has noted what it did.
+    The application has noted what it did, and to what.
     """
     scene.execute(
-        "INSERT INTO audit_logs (action, entity_type, details, created_at)"
-        " VALUES (:action, split_part(:action, '.', 1), CAST(:details AS jsonb), :at)",
+        "INSERT INTO audit_logs (action, entity_type, entity_id, details, created_at)"
+        " VALUES (:action, coalesce(:kind, split_part(:action, '.', 1)), :entity, CAST(:details AS jsonb), :at)",
         action=action,
+        kind=kind,
+        entity=entity,
         details=json.dumps(details),
         at=scene.now - age,
     )
+
+
+def went(scene: World, booking: str, *steps: tuple[str, timedelta]) -> None:
+    """
+    The steps of a booking, each noted by itself, so long ago.
+    """
+    for action, age in steps:
+        audited(scene, action, {}, age=age, entity=booking, kind="booking")
+
+
+def reported(*outcomes: str) -> dict[str, object]:
+    """
+    The debug report of an operation whose steps ended so.
+    """
+    names = ("check the request", "store the booking", "send the text", "store what became of it")
+    return {"steps": [{"name": name, "outcome": outcome} for name, outcome in zip(names, outcomes, strict=False)]}
 
 
 def called(
@@ -77,6 +103,30 @@ def _failed_calls(scene: World) -> list[str]:
     return ["log/webhook_logs"]
 
 
+_SECOND: Final = timedelta(seconds=1)
+
+
+def _ended(scene: World) -> None:
+    """
+    Bookings that a program and then a person takes on, some never confirmed; one at which a program still is; a report
+    that all went well; an operation that is about something else.
+    """
+    for number in range(8):
+        confirmed = [("booking.confirmed", _AGE)] if number % 2 else []
+        went(scene, f"{number}", ("booking.initiated", 3 * _AGE), ("sms.sent", 3 * _AGE - _SECOND), *confirmed)
+    went(scene, "20", ("sms.started", timedelta(minutes=4)))
+    went(scene, "21", ("sms.started", _AGE), ("sms.finished", _AGE - 30 * _SECOND))
+    audited(scene, "initiate_booking", reported("done", "done", "2 segments", "done"))
+    audited(scene, "invoice.started", {}, entity="22")
+
+
+def _stopped(scene: World) -> list[str]:
+    went(scene, "31", ("booking.initiated", _AGE))
+    went(scene, "32", ("booking.initiated", _AGE), ("sms.started", _AGE - _SECOND))
+    audited(scene, "initiate_booking", reported("done", "done", "no answer from Twilio"))
+    return ["log/audit_logs"]
+
+
 def _forgotten(scene: World) -> None:
     """
     The cause is gone, and its entries have left the window.
@@ -89,6 +139,7 @@ INCIDENTS: Final = (
     Incident(
         finding="log-not-null-violation",
         title="a message is inserted before its customer exists, and only the logs know",
+        cause="not-null-customer-id",
         look_alike=_other_entries,
         plant=_violations,
         remedy=_forgotten,
@@ -96,8 +147,16 @@ INCIDENTS: Final = (
     Incident(
         finding="log-webhook-error",
         title="webhooks are refused, fail with a code of Twilio's, and without any",
+        cause="status-callback-missing-or-rejected",
         look_alike=_good_calls,
         plant=_failed_calls,
+        remedy=_forgotten,
+    ),
+    Incident(
+        finding="log-operation-stops",
+        title="a booking is initiated and its text never sent, and nobody notes an error",
+        look_alike=_ended,
+        plant=_stopped,
         remedy=_forgotten,
     ),
 )
