@@ -1,5 +1,5 @@
 """
-What the commands share: options, windows of time, the one place where errors become exit codes, the one that writes.
+What the commands share: options, the one place where errors become exit codes, the one that writes.
 
 Commands live in the modules of `COMMANDS` and register themselves on `app`. They import what is heavy inside their
 functions, so that ``--help`` loads no driver; this module imports nothing but Typer.
@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
@@ -31,10 +30,21 @@ from typer.core import TyperGroup
 
 from booking_doctor import __version__
 from booking_doctor.errors import DoctorError, ExitCode, UsageError
-from booking_doctor.findings import FailOn, Report, Verdict, Window
+from booking_doctor.findings import FailOn, Report, Verdict
 from booking_doctor.report import FORMATS, TERMINAL, Canvas, Format, visible
 
-COMMANDS: Final = ("environment", "diagnose", "examine", "queue", "repair", "migrate", "learn", "beginning", "rehearse")
+COMMANDS: Final = (
+    "environment",
+    "diagnose",
+    "examine",
+    "queue",
+    "repair",
+    "migrate",
+    "learn",
+    "beginning",
+    "flow",
+    "rehearse",
+)
 """
 Modules of this package whose commands `main` offers, in the order of ``--help``.
 """
@@ -349,7 +359,7 @@ def _as_the_format_says(ctx: typer.Context | None, code: ExitCode, sentence: str
     """
     The exit code of an error; a format that has a document for errors puts it out first, and has its own codes.
     """
-    arguments = sys.argv[1:] if ctx is None else ctx.meta.get(_WORDS, ())
+    arguments = _invocation(ctx).words or sys.argv[1:]
     words = [word for argument in arguments for word in argument.split("=", 1)]
     asked = next((name for option, name in pairwise(words) if option == "--format"), "")
     failure = FORMATS[asked].failure if asked in FORMATS else None
@@ -479,73 +489,6 @@ class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         for line in self.format(record).splitlines():
             say(redacted(f"{record.name}: {line}"))
-
-
-# Windows of time
-
-
-_AGE: Final = re.compile(r"([0-9]{1,9})([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_FORMS: Final = (
-    "give a date (2025-12-01, from midnight UTC), a time with its zone (2025-12-01T09:30Z) or an age (90m, 36h, 7d, 2w)"
-)
-
-
-def parse_window(since: str, until: str | None, now: datetime) -> Window:
-    """
-    Understand ``--since`` and ``--until``; no *until*, or one yet to come, is *now*.
-
-    A part of a second is dropped, so that the window in the report is the window that was used.
-
-    Raises:
-        UsageError: One of them cannot be understood, or together they span nothing.
-    """
-    now = now.astimezone(UTC).replace(microsecond=0)
-    begin = _moment("--since", since, now)
-    end = now if until is None else min(_moment("--until", until, now), now)
-    if begin > now:
-        message = f"--since {since} is in the future: that is {begin:%F %T} UTC, and now is {now:%F %T} UTC"
-        raise UsageError(message)
-    if begin >= end:
-        message = f"--since {since} ({begin:%F %T} UTC) is not before --until {until or 'now'} ({end:%F %T} UTC)"
-        raise UsageError(message)
-    return Window(begin, end)
-
-
-def _moment(option: str, text: str, now: datetime) -> datetime:
-    try:
-        moment = _understood(text.strip(), now)
-    except (ValueError, OverflowError):
-        message = f"{option} {text} is not understood"
-        raise UsageError(message, hint=_FORMS) from None
-    if moment.tzinfo is None:
-        message = f"{option} {text} has no zone"
-        raise UsageError(message, hint=_FORMS)
-    return moment.replace(microsecond=0)
-
-
-def _understood(text: str, now: datetime) -> datetime:
-    age = _AGE.fullmatch(text)
-    if age is not None:
-        return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
-    with suppress(ValueError):
-        return datetime.combine(date.fromisoformat(text), time(), UTC)
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def check_retention(window: Window, now: datetime, retention: timedelta) -> None:
-    """
-    Refuse a window that Twilio's log no longer covers: what Twilio has deleted would look as if it never was.
-
-    Raises:
-        UsageError: Names the retention and the setting.
-    """
-    oldest = now - retention - timedelta(minutes=1)  # the clock went on since the window was parsed
-    if window.since < oldest:
-        message = f"--since {window.since:%F %T} UTC is too long ago: Twilio keeps messages for {retention.days} days"
-        hint = "choose a later --since; retention_days in booking-doctor.toml says how long this account keeps them"
-        raise UsageError(message, hint=hint)
 
 
 # Options
