@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 
+from booking_doctor.adapters.alarm import Bell, Listener
 from booking_doctor.adapters.bookings import DatabaseStore
 from booking_doctor.adapters.environment_files import PROCESS, named_source, read_preferences, variable_sources
 from booking_doctor.adapters.ledger import DatabaseLedger
@@ -30,8 +32,10 @@ from booking_doctor.checks.shapes import SHAPES, direct_address, pools_transacti
 from booking_doctor.core.booking import BookingRequest, Confirmed, Initiated
 from booking_doctor.core.flow import Invitation, Strategy, Terms, invite
 from booking_doctor.core.ports import Clock
-from booking_doctor.core.service import BookingService
+from booking_doctor.core.service import BookingService, SystemClock
+from booking_doctor.core.shift import Shift
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
+from booking_doctor.errors import PlanRefused
 from booking_doctor.evidence import VariableSource
 from booking_doctor.findings import Progress
 from booking_doctor.settings import (
@@ -59,6 +63,7 @@ __all__ = [
     "initiate_booking",
     "named_source",
     "open_doctor",
+    "open_workplace",
 ]
 
 
@@ -148,26 +153,117 @@ def booking_service_for(
     hold: timedelta = timedelta(days=1),
     clock: Clock | None = None,
     patience: Patience = PATIENCE,
+    database: Database | None = None,
+    at_once: int = 10,
 ) -> BookingService:
     """
     The booking flow for what these say.
 
+    Args:
+        database: Use this one's connections, instead of new ones.
+        at_once: How many texts may be on their way at the same time.
+
     Raises:
         SettingsError: A variable is missing or malformed.
     """
-    settings = database_settings(variables)
+    database = database or _database_for(variables, preferred)
     twilio = twilio_settings(variables)
     terms = Terms(app_url=app_url(variables), region=preferred.region, hold=hold, text=text)
-    names = preferred.names
-    database = Database(settings, names if names.schema else replace(names, schema=settings.schema))
     return BookingService(
         store=DatabaseStore(database),
-        messenger=TwilioMessenger(twilio, patience=patience),
+        messenger=TwilioMessenger(twilio, patience=patience, at_once=at_once),
         finder=TwilioFinder(twilio, patience=patience),
         terms=terms,
         clock=clock,
         variables=[name for name in SHAPES if variables.get(name)],
     )
+
+
+def _database_for(variables: Mapping[str, str], preferred: Preferences, *, connections: int = 5) -> Database:
+    settings, names = database_settings(variables), preferred.names
+    names = names if names.schema else replace(names, schema=settings.schema)
+    return Database(settings, names, connections=connections)
+
+
+def open_workplace(
+    directory: Path,
+    env_files: Sequence[Path],
+    config: Path | None,
+    process: Mapping[str, str],
+    *,
+    concurrency: int,
+) -> Workplace:
+    """
+    The queue of texts for the settings that are found, as `open_doctor` finds them.
+
+    Raises:
+        UsageError: A named file cannot be read.
+        SettingsError: A variable is missing or malformed.
+        PlanRefused: Variables name different databases.
+    """
+    origins = variable_sources(directory, env_files, process)
+    variables = {name: value for origin in origins for name, value in origin.values.items()}
+    return Workplace(variables, preferences(*read_preferences(directory, config)), concurrency=concurrency)
+
+
+class Workplace:
+    """
+    The queue of texts, and all that a worker with so many hands needs: no more connections than that takes.
+
+    Raises:
+        SettingsError: A variable is missing or malformed.
+        PlanRefused: Variables name different databases.
+    """
+
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        preferred: Preferences,
+        *,
+        concurrency: int,
+        clock: Clock | None = None,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self._concurrency = concurrency
+        # NOTE: one for each hand, and one to claim jobs with.
+        self._database = _database_for(variables, preferred, connections=concurrency + 1)
+        self._service = booking_service_for(
+            variables,
+            preferred,
+            clock=self.clock,
+            patience=patience,
+            database=self._database,
+            at_once=concurrency,
+        )
+        settings = self._database.settings
+        if settings.rivals:
+            message = f"{' and '.join([settings.variable, *settings.rivals])} name different databases"
+            raise PlanRefused(message, hint="leave only the one that is meant; nothing was sent")
+        self.queries = DatabaseQueries(self._database)
+
+    @contextmanager
+    def shift(self, *, watch: bool, limit: int | None, tell: Callable[[str], None]) -> Iterator[Shift]:
+        """
+        One worker's shift, and what wakes it, for as long as the block lasts.
+
+        Args:
+            tell: Hears what wakes whoever watches.
+        """
+        bell, executor = Bell(), DaemonExecutor(self._concurrency)
+        listener = Listener(self._database, bell, tell) if watch else None
+        try:
+            yield Shift(self._service.queue, executor, bell, concurrency=self._concurrency, watch=watch, limit=limit)
+        finally:
+            executor.shutdown(wait=False)
+            if listener:
+                listener.close()
+
+    def close(self) -> None:
+        """
+        Give connections back.
+        """
+        self._database.close()
 
 
 @cache
@@ -255,9 +351,7 @@ class ChosenSources:
 
     @cached_property
     def _database(self) -> Database:
-        settings = database_settings(self._variables)
-        names = self._preferences.names
-        return Database(settings, names if names.schema else replace(names, schema=settings.schema))
+        return _database_for(self._variables, self._preferences)
 
     def place(self) -> Place:
         """

@@ -71,13 +71,18 @@ class ColumnFacts:
 class Database:
     """
     One PostgreSQL database under this installation's names.
+
+    Args:
+        connections: How many are kept; more are opened when they are needed, and closed again.
     """
 
-    def __init__(self, settings: DatabaseSettings, names: Names, timeouts: Timeouts = Timeouts()) -> None:
+    def __init__(
+        self, settings: DatabaseSettings, names: Names, timeouts: Timeouts = Timeouts(), *, connections: int = 5
+    ) -> None:
         self.settings = settings
         self.timeouts = timeouts
         self.tables: Mapping[str, Table] = application_tables(names)
-        self._engine = _engine(settings)
+        self._engine = _engine(settings, connections)
         self._columns: dict[str, dict[str, ColumnFacts]] = {}
 
     @contextmanager
@@ -314,7 +319,7 @@ _ROWS_ESTIMATED: Final = text("SELECT reltuples FROM pg_class WHERE oid = to_reg
 _QUOTED: Final = re.compile(r"'((?:[^']|'')*)'::")
 
 
-def _engine(settings: DatabaseSettings) -> Engine:
+def _engine(settings: DatabaseSettings, connections: int) -> Engine:
     url = URL.create(
         "postgresql+psycopg",
         username=settings.user,
@@ -325,7 +330,9 @@ def _engine(settings: DatabaseSettings) -> Engine:
         query={"connect_timeout": str(_CONNECT_TIMEOUT_S), "application_name": "booking-doctor", **settings.parameters},
     )
     # NOTE: no prepared statements, because behind a transaction pooler they belong to somebody else's session.
-    return create_engine(url, connect_args={"prepare_threshold": None}, hide_parameters=True)
+    return create_engine(
+        url, connect_args={"prepare_threshold": None}, hide_parameters=True, pool_size=connections, max_overflow=10
+    )
 
 
 @contextmanager

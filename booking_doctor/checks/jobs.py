@@ -53,7 +53,7 @@ def _those(evidence: Evidence, which: str, **parameters: object) -> list[Mapping
     return _asked(evidence, _NAMED.replace("[which]", which), named=NAMED, **parameters)
 
 
-_MEND: Final = "Read last_error of the row, mend it, then set its status to queued and run_at to now."
+MEND: Final = "Read last_error of the row, mend it, then set its status to queued and run_at to now."
 _WORK: Final = "See that a worker runs and does what is due; a row left in running goes back to queued."
 
 _FAILED: Final = "status = 'failed' AND (due IS NULL OR due >= :since AND due < :until)"
@@ -83,10 +83,10 @@ def job_failed(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
         yield Fault(
             subject=f"job/{row['id']}",
             summary=f"Job {row['id']} ({row['type']}) failed after {tries}; it will not be tried again.",
-            remedy=_MEND,
+            remedy=MEND,
             evidence=_told(row),
         )
-    yield from _others(rows, "failed too", _MEND)
+    yield from _others(rows, "failed too", MEND)
     yield from _unknown(evidence)
 
 

@@ -116,7 +116,9 @@ def bookings(
 
 
 jobs = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(jobs, name="jobs", help="Look at the queue of texts, where the application has one. Changes nothing.")
+app.add_typer(
+    jobs, name="jobs", help="Look at the queue of texts, or send what is due. Changes nothing, unless told to run."
+)
 
 
 @jobs.command()

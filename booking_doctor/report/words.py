@@ -62,11 +62,12 @@ What outranks any finding.
 
 def word_of(report: Report) -> str:
     """
-    The verdict in a word. Listing runs, taking one back or writing settings says nothing about health.
+    The verdict in a word. Listing runs, taking one back, writing settings or sending texts says nothing about health.
     """
     if report.exit_code in EXIT_WORDS:
         return EXIT_WORDS[report.exit_code]
-    if report.exit_code is ExitCode.OK and (report.run or report.runs is not None or report.command == "init"):
+    done = report.run or report.runs is not None or report.command in {"init", "jobs run"}
+    if report.exit_code is ExitCode.OK and done:
         return "Done"
     if report.findings:
         return "Findings"

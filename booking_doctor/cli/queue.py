@@ -1,0 +1,150 @@
+"""
+The command that works the queue of texts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from booking_doctor.cli.app import FailOnOption, FormatOption, Invocation, OutputOption, say
+from booking_doctor.cli.examine import jobs
+from booking_doctor.cli.progress import WORTH_COUNTING_S
+from booking_doctor.cli.session import finish
+from booking_doctor.errors import DatabaseError, DoctorError
+from booking_doctor.findings import FailOn
+from booking_doctor.report import TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from booking_doctor.bootstrap import Workplace
+    from booking_doctor.core.shift import News, Shift
+    from booking_doctor.worklog import WorkLog
+
+
+@jobs.command()
+def run(
+    ctx: typer.Context,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep going until told to end.")] = False,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", metavar="N", min=1, max=200, help="Send so many texts at a time.")
+    ] = 4,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Take no more than so many jobs.")
+    ] = None,
+    format: FormatOption = TERMINAL,
+    output: OutputOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+) -> None:
+    """
+    Send the queued texts that are due. Texts customers, and writes what became of it to the database.
+    """
+    from booking_doctor.bootstrap import open_workplace
+    from booking_doctor.worklog import WorkLog
+
+    invocation: Invocation = ctx.obj
+    with closing(
+        open_workplace(Path.cwd(), invocation.env_files, invocation.config, os.environ, concurrency=concurrency)
+    ) as workplace:
+        started_at, log = workplace.clock.now(), WorkLog(watch=watch)
+        remark: Callable[[str], None] = (lambda _: None) if invocation.quiet else say
+        if watch:
+            remark(f"watching the queue of texts, {concurrency:,} at a time; Ctrl-C ends")
+        with workplace.shift(watch=watch, limit=limit, tell=remark) as shift, _ended_by_signals(shift):
+            error = _work(shift, log, _Teller(log, remark))
+        report = log.report(
+            started_at=started_at,
+            finished_at=workplace.clock.now(),
+            fail_on=fail_on,
+            program=invocation.again(),
+            waiting=None if error else _waiting(workplace),
+            error=error,
+        )
+    finish(report, format, output, invocation)
+
+
+def _work(shift: Shift, log: WorkLog, teller: _Teller) -> DoctorError | None:
+    try:
+        for news in shift.work():
+            log.hear(news)
+            teller.tell(news)
+    except DoctorError as error:
+        return error
+    return None
+
+
+def _waiting(workplace: Workplace) -> Mapping[str, int] | DatabaseError:
+    from booking_doctor.worklog import backlog
+
+    try:
+        return backlog(workplace.queries, workplace.clock.now())
+    except DatabaseError as error:
+        return error
+
+
+class _Teller:
+    """
+    Says on stderr what somebody may want to know before the report; how many jobs were done, only now and then.
+    """
+
+    def __init__(self, log: WorkLog, remark: Callable[[str], None]) -> None:
+        self._log = log
+        self._remark = remark
+        self._said_at = monotonic()
+
+    def tell(self, news: News) -> None:
+        """
+        A line, or none.
+        """
+        from booking_doctor.core.booking import JobState
+        from booking_doctor.core.shift import Ended, Ending, Outage, Unfinished
+
+        match news:
+            case Outage(error=error, pause_s=pause):
+                self._remark(f"waiting {pause:.0f} s: {error.summary}")
+            case Ending(in_hand=in_hand):
+                what = f"{in_hand:,} in hand: finishing them" if in_hand else "nothing in hand"
+                self._remark(f"told to end, {what}; once more ends at once")
+            case Unfinished(job=job, error=error):
+                say(f"error: job {job.id}: {error.summary}")
+            case Ended(job=job, outcome=outcome) if self._log.watch and outcome.state is not JobState.DONE:
+                fate = "put off" if outcome.state is JobState.QUEUED else "given up"
+                self._remark(f"job {job.id} was {fate}: {outcome.reason}")
+        self._count()
+
+    def _count(self) -> None:
+        if monotonic() - self._said_at >= WORTH_COUNTING_S:
+            self._said_at = monotonic()
+            self._remark(self._log.sentence)
+
+
+@contextmanager
+def _ended_by_signals(shift: Shift) -> Iterator[None]:
+    """
+    Within the block Ctrl-C, or the service manager, has the shift end when the jobs in hand are finished; a second time
+    the program ends at once.
+    """
+    told: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        told.append(number)
+        if len(told) > 1:
+            raise KeyboardInterrupt
+        shift.end()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
