@@ -80,6 +80,7 @@ def _database_url(server_url: str, template: str) -> Iterator[str]:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         yield at_database(server_url, name)
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        connection.execute(f'DROP ROLE IF EXISTS "app_{name}"')
 
 
 @pytest.fixture(name="scene")
@@ -99,7 +100,8 @@ def _open_doctor(scene: World) -> Iterator[Callable[..., Doctor]]:
     opened: list[Doctor] = []
     runs = count(1)
 
-    def make(preferences: Preferences = Preferences(), **variables: str) -> Doctor:
+    def make(preferred: Preferences | None = None, **variables: str) -> Doctor:
+        preferences = preferred or scene.preferences()
         *files, process = scene.variable_sources()
         origins = (*files, VariableSource(name=process.name, values={**process.values, **variables}))
         merged = {name: value for origin in origins for name, value in origin.values.items()}

@@ -1,5 +1,6 @@
 """
-Every known fault in four beats: healthy, look-alike, broken, repaired; and no other check may see it.
+Every known fault in four beats: healthy, look-alike, broken, repaired; and no other check may see it. And every cause that can
+be seen from outside, told first.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
+from booking_doctor.causes import CATALOGUE as CAUSES
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.doctor import Doctor
 from booking_doctor.sandbox.incidents import World
-from booking_doctor.sandbox.planted import INCIDENTS
-from booking_doctor.sandbox.planted.incident import Incident
-from booking_doctor.sandbox.selftest import Beat, walk
+from booking_doctor.sandbox.planted import EPISODES, INCIDENTS
+from booking_doctor.sandbox.planted.incident import Episode, Incident
+from booking_doctor.sandbox.selftest import EPISODE, Beat, suffer, walk
 
 
 @pytest.mark.parametrize("incident", INCIDENTS, ids=lambda incident: f"{incident.finding}: {incident.title}")
@@ -31,3 +33,25 @@ def test_every_check_has_an_incident() -> None:
     A check without a fault that it catches does not exist, and no incident is about nothing.
     """
     assert {incident.finding for incident in INCIDENTS} == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("episode", EPISODES, ids=lambda episode: f"{episode.cause}: {episode.title}")
+def test_cause(episode: Episode, scene: World, open_doctor: Callable[..., Doctor]) -> None:
+    """
+    It ranks first and no other is confirmed; where nothing is ill, none is likely.
+    """
+    told = dict(suffer(episode, scene, open_doctor))
+
+    assert told == {beat: [] for beat in EPISODE}
+
+
+def test_every_cause_is_planted() -> None:
+    """
+    A cause that cannot be told from others by what can be seen from outside is named here; every other is planted.
+    """
+    unseen = {
+        "errors-swallowed",  # its traces are those of the error that it hides
+        "fix-not-in-production-build",  # told from old code that serves only by what the platform has built
+    }
+
+    assert set(CAUSES).difference(episode.cause for episode in EPISODES if episode.cause) == unseen

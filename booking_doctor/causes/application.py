@@ -46,6 +46,7 @@ CAUSES: Final = (
         Await before responding, or hand the work to `after()` or `waitUntil()`; best, write it down as a job first.
         """,
         explains=(*_LOST, "booking-metadata-incomplete"),
+        needs=(("bookings-bad",),),
         clues=(
             Clue("texts-of-bad-late", STRONG),
             Clue("texts-of-bad-partly", STRONG),
@@ -83,6 +84,7 @@ CAUSES: Final = (
         Await it, and let the linter see to it: `@typescript-eslint/no-floating-promises`.
         """,
         explains=_LOST,
+        needs=(("bookings-bad",),),
         clues=(
             Clue("texts-of-bad-sent", STRONG, -STRONG),
             Clue("bookings-all-bad", FAIR, -FAIR),
@@ -151,6 +153,7 @@ CAUSES: Final = (
         Await before building the object, and check it (zod) before it is stored.
         """,
         explains=("booking-metadata-incomplete", "message-without-sid", *_LOST),
+        needs=(("bookings-bad", "message-without-sid"),),
         proofs=(("metadata-hollow", "texts-of-bad-sent"),),
         clues=(
             Clue("metadata-hollow", STRONG),
@@ -190,6 +193,7 @@ CAUSES: Final = (
         Update by the id that the INSERT returned, and ask for the row back (`.select().single()`).
         """,
         explains=_LOST,
+        needs=(("bookings-bad",),),
         proofs=(("tokens-of-bad-odd", "update-matched-nothing"),),
         clues=(
             Clue("tokens-of-bad-odd", STRONG + WEAK, -STRONG),
@@ -224,6 +228,7 @@ CAUSES: Final = (
         Await the INSERT with `.select().single()`, or do both in one function of the database.
         """,
         explains=_LOST,
+        needs=(("bookings-bad",),),
         clues=(
             Clue("texts-of-bad-early", STRONG + WEAK, -STRONG),
             Clue("bookings-some-bad", FAIR, -WEAK),
@@ -259,6 +264,7 @@ CAUSES: Final = (
         Merge in the database: `metadata = coalesce(metadata, '{}') || jsonb_build_object('initial_sms', …)`.
         """,
         explains=_LOST,
+        needs=(("bookings-bad",),),
         proofs=(("metadata-other-keys", "updates-came-twice", "texts-of-bad-sent"),),
         clues=(
             Clue("metadata-other-keys", STRONG, -FAIR),
@@ -360,7 +366,7 @@ CAUSES: Final = (
         explains=("booking-sms-not-recorded", "message-unrecorded"),
         needs=(("booking-sms-not-recorded",),),
         proofs=(("booking-sms-not-recorded", "no-insert-tried"),),
-        refuted_by=("insert-unprivileged", "insert-swallowed", "trigger-drops-messages"),
+        refuted_by=("insert-unprivileged", "insert-swallowed", "trigger-drops-messages", "texts-unrecorded-are-shared"),
         clues=(
             Clue("no-insert-tried", STRONG),
             Clue("ids-burnt", -FAIR),

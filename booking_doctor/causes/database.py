@@ -40,9 +40,9 @@ CAUSES: Final = (
         Hand the object over as it is. Unwrap what is stored with `(metadata #>> '{}')::jsonb`, then keep it so:
         `CHECK (jsonb_typeof(metadata) = 'object')`.
         """,
-        explains=("metadata-string", "booking-metadata-incomplete", *_NOT_COPIED),
-        needs=(("metadata-string",),),
-        proofs=(("metadata-string",),),
+        explains=("metadata-encoded-twice", "booking-metadata-incomplete", *_NOT_COPIED),
+        needs=(("metadata-encoded-twice",),),
+        proofs=(("metadata-encoded-twice",),),
         remedy="Stop encoding the object, then run: UPDATE pending_bookings SET metadata = (metadata #>> '{}')::jsonb"
         " WHERE jsonb_typeof(metadata) = 'string';",
     ),
@@ -75,8 +75,9 @@ CAUSES: Final = (
         """,
         explains=("update-filtered", *_LOST),
         needs=(("update-filtered", "update-filtered-for-us", "update-filtered-perhaps"),),
-        proofs=(("update-filtered",),),
+        proofs=(("update-filtered", "bookings-bad"),),
         clues=(
+            Clue("update-filtered", STRONG),
             Clue("update-filtered-for-us", STRONG),
             Clue("update-filtered-perhaps", FAIR),
             Clue("update-matched-nothing", FAIR, -FAIR),
@@ -114,8 +115,9 @@ CAUSES: Final = (
         """,
         explains=("insert-filtered", *_NOT_COPIED),
         needs=(("insert-filtered", "insert-filtered-for-us", "logged-policy"),),
-        proofs=(("insert-filtered",), ("logged-policy",)),
+        proofs=(("insert-filtered", "booking-sms-not-recorded"), ("logged-policy",)),
         clues=(
+            Clue("insert-filtered", STRONG),
             Clue("insert-filtered-for-us", FAIR),
             Clue("ids-burnt", FAIR, -WEAK),
             Clue("inserts-rolled-back", -WEAK),
@@ -149,8 +151,18 @@ CAUSES: Final = (
         """,
         explains=("update-unprivileged", "insert-unprivileged", *_LOST, "booking-sms-not-recorded"),
         needs=(("update-unprivileged", "insert-unprivileged", "unprivileged-ourselves", "logged-privilege"),),
-        proofs=(("update-unprivileged",), ("insert-unprivileged",), ("logged-privilege",)),
-        clues=(Clue("unprivileged-ourselves", FAIR), Clue("updates-came-once", -FAIR), Clue("ids-burnt", -WEAK)),
+        proofs=(
+            ("update-unprivileged", "bookings-bad"),
+            ("insert-unprivileged", "booking-sms-not-recorded"),
+            ("logged-privilege",),
+        ),
+        clues=(
+            Clue("update-unprivileged", STRONG),
+            Clue("insert-unprivileged", STRONG),
+            Clue("unprivileged-ourselves", FAIR),
+            Clue("updates-came-once", -FAIR),
+            Clue("ids-burnt", -WEAK),
+        ),
         remedy="Grant what is missing: booking-doctor check-schema names it.",
         remedies=("schema-update-blocked", "schema-insert-blocked"),
     ),
@@ -180,8 +192,13 @@ CAUSES: Final = (
         """,
         explains=("trigger-changes-metadata", "trigger-drops-messages", *_LOST, "booking-sms-not-recorded"),
         needs=(("trigger-changes-metadata", "trigger-drops-messages", "trigger-unclear"),),
-        proofs=(("trigger-changes-metadata",), ("trigger-drops-messages",)),
+        proofs=(
+            ("trigger-changes-metadata", "bookings-bad"),
+            ("trigger-drops-messages", "booking-sms-not-recorded"),
+        ),
         clues=(
+            Clue("trigger-changes-metadata", STRONG),
+            Clue("trigger-drops-messages", STRONG),
             Clue("trigger-unclear", FAIR),
             Clue("updates-came-once", FAIR),
             Clue("texts-of-bad-sent", WEAK, -WEAK),
@@ -223,11 +240,12 @@ CAUSES: Final = (
             ),
         ),
         proofs=(
-            ("metadata-not-writable",),
+            ("metadata-not-writable", "bookings-bad"),
             ("logged-generated",),
             ("metadata-unreadable", "schema-metadata-not-jsonb"),
         ),
         clues=(
+            Clue("metadata-not-writable", STRONG),
             Clue("schema-metadata-not-jsonb", STRONG),
             Clue("metadata-unreadable", FAIR),
             Clue("metadata-null", WEAK),
@@ -373,7 +391,7 @@ CAUSES: Final = (
         `metadata = coalesce(metadata, '{}') || jsonb_build_object('initial_sms', …)`.
         """,
         explains=(*_LOST, "booking-metadata-incomplete"),
-        needs=(("function-sets-json", "function-sets-nested-path"),),
+        needs=(("function-sets-json", "function-sets-nested-path"), ("bookings-bad",)),
         proofs=(("function-sets-nested-path", "updates-came-once", "texts-of-bad-sent"),),
         clues=(
             Clue("function-sets-nested-path", STRONG),
@@ -472,8 +490,8 @@ CAUSES: Final = (
         """,
         explains=("database-is-replica", "role-read-only", "logged-read-only", *_LOST),
         needs=(("database-is-replica", "role-read-only", "logged-read-only"),),
-        proofs=(("role-read-only",), ("logged-read-only",)),
-        clues=(Clue("database-is-replica", STRONG), Clue("updates-came-once", -FAIR)),
+        proofs=(("role-read-only", "bookings-bad"), ("logged-read-only",)),
+        clues=(Clue("role-read-only", STRONG), Clue("database-is-replica", STRONG), Clue("updates-came-once", -FAIR)),
         remedy="Lead the application to the primary server, as a role that may write: booking-doctor check-env --live",
         remedies=("schema-role-setting", "env-database-read-only"),
     ),
@@ -503,6 +521,7 @@ CAUSES: Final = (
         """,
         explains=("cron-empties-bookings", *_LOST),
         needs=(
+            ("bookings-bad", "cron-empties-bookings"),
             (
                 *("cron-empties-bookings", "cron-deletes-bookings", "function-empties-bookings"),
                 *("bookings-old-ones-bad", "bookings-emptied-at-one-age"),
@@ -574,7 +593,8 @@ CAUSES: Final = (
         """,
         explains=("update-swallowed", "insert-swallowed", *_LOST, "booking-sms-not-recorded"),
         needs=(("update-swallowed", "insert-swallowed"),),
-        proofs=(("update-swallowed",), ("insert-swallowed",)),
+        proofs=(("update-swallowed", "bookings-bad"), ("insert-swallowed", "booking-sms-not-recorded")),
+        clues=(Clue("update-swallowed", STRONG), Clue("insert-swallowed", STRONG)),
         remedy="Drop the rule: booking-doctor check-schema has the statement.",
         remedies=("schema-update-blocked", "schema-insert-blocked"),
     ),

@@ -14,7 +14,7 @@ _OLD_CODE: Final = (
     Clue("updates-never-came", WEAK, -FAIR),
     Clue("metadata-other-keys", -FAIR),
     Clue("metadata-without-sid", -FAIR),
-    Clue("metadata-string", -FAIR),
+    Clue("metadata-encoded-twice", -FAIR),
     Clue("metadata-of-another", -FAIR),
     Clue("texts-of-bad-refused", -WEAK),
 )
@@ -46,6 +46,7 @@ CAUSES: Final = (
         Promote the deployment or undo the rollback, see that domains are assigned again, and make one booking as a test.
         """,
         explains=("booking-metadata-empty", "message-unrecorded"),
+        needs=(("bookings-bad", "ids-burnt"),),
         clues=(Clue("bookings-turned-bad", WEAK), *_OLD_CODE),
         remedy="See which deployment serves the domain, then promote the newest: vercel inspect DOMAIN; vercel promote URL",
     ),
@@ -74,6 +75,7 @@ CAUSES: Final = (
         Merge and deploy the right branch; let the deploying job compare what the domain says of its commit.
         """,
         explains=("booking-metadata-empty", "message-unrecorded"),
+        needs=(("bookings-bad", "ids-burnt"),),
         clues=(Clue("bookings-turned-bad", -WEAK), *_OLD_CODE),
         remedy="See whether the production branch has the fix: git branch --contains COMMIT; then deploy it: vercel --prod",
     ),

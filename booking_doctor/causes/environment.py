@@ -45,11 +45,48 @@ CAUSES: Final = (
 
         Set it for Production and deploy again; check all variables when the application starts.
         """,
-        explains=("env-missing", "missing-elsewhere", "booking-metadata-empty"),
-        proofs=(("missing-elsewhere",),),
-        clues=(Clue("env-missing", STRONG), Clue("sms-switched-off", -FAIR), *_BEFORE_THE_CALL),
+        explains=("env-missing", "env-not-in-production", "missing-elsewhere", "booking-metadata-empty"),
+        proofs=(("missing-in-production", "texts-of-bad-missing"), ("missing-elsewhere", "texts-of-bad-missing")),
+        clues=(
+            Clue("missing-in-production", STRONG),
+            Clue("missing-elsewhere", STRONG),
+            Clue("env-not-in-production", WEAK),
+            Clue("env-missing", STRONG),
+            Clue("sms-switched-off", -FAIR),
+            Clue("newer-than-build", -FAIR),
+            *_BEFORE_THE_CALL,
+        ),
         remedy="Set the variable for Production and deploy again; compare: booking-doctor check-env --expect FILE",
         remedies=("env-missing",),
+    ),
+    Cause(
+        id="env-added-after-build",
+        layer=Layer.ENVIRONMENT,
+        page="""
+        A variable was set after the build that serves. The dashboard shows it, and what runs has never heard of it.
+
+        ## How it works
+
+        A deployment keeps the variables that it was built with. A rollback brings the old ones back with the old build.
+
+        ## What shows it
+
+        The variable's time is later than the serving deployment's. Twilio has no text, and nothing was refused.
+
+        ## What it is not
+
+        A variable that is not set for Production: there the list itself is wrong.
+
+        ## How to repair
+
+        Deploy again from the same commit; promoting does not renew variables.
+        """,
+        explains=("env-newer-than-build", "booking-metadata-empty"),
+        needs=(("newer-than-build", "env-newer-than-build"),),
+        proofs=(("newer-than-build", "texts-of-bad-missing"),),
+        clues=(Clue("newer-than-build", STRONG), Clue("missing-in-production", -FAIR), *_BEFORE_THE_CALL),
+        remedy="Deploy the same commit again, so that it is built with the variables of today: vercel --prod --force",
+        remedies=("env-newer-than-build",),
     ),
     Cause(
         id="env-value-malformed",

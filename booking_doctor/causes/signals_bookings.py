@@ -190,13 +190,23 @@ def _fate(case: Case, text: TwilioMessage | None) -> Fate:
 
 
 @signal
+def bookings_bad(dossier: Dossier) -> Reading:
+    """
+    There are bookings whose metadata does not lead to their text.
+    """
+    found = dossier.once(population)
+    words = f"{_bookings(len(found.bad))} of {found.total:,} {'does' if len(found.bad) == 1 else 'do'} not lead to their text"
+    return seen(words) if found.bad else absent(_healthy(found))
+
+
+@signal
 def bookings_all_bad(dossier: Dossier) -> Reading:
     """
     Since the first bad booking nearly all are bad: what is wrong is wrong for everybody.
     """
     found = dossier.once(population)
     if not found.bad:
-        return absent(_healthy(found))
+        return unknown(_healthy(found))
     if found.since < FEW:
         return unknown(f"there are only {_bookings(found.since)} since the first bad one")
     words = f"{len(found.bad):,} of {_bookings(found.since)} since {_moment(found.bad[-1].case.created_at)} are bad"
@@ -210,7 +220,7 @@ def bookings_some_bad(dossier: Dossier) -> Reading:
     """
     found = dossier.once(population)
     if not found.bad:
-        return absent(_healthy(found))
+        return unknown(_healthy(found))
     if found.since < FEW:
         return unknown(f"there are only {_bookings(found.since)} since the first bad one")
     words = f"{len(found.bad):,} of {_bookings(found.since)} since the first bad one are bad, the others are in order"
@@ -224,7 +234,7 @@ def bookings_turned_bad(dossier: Dossier) -> Reading:
     """
     found = dossier.once(population)
     if not found.bad:
-        return absent(_healthy(found))
+        return unknown(_healthy(found))
     first_bad = found.bad[-1].case.created_at
     before = found.first_good is not None and found.first_good < first_bad
     if not before:
@@ -282,14 +292,6 @@ def _holding(dossier: Dossier, holds: Callable[[str], bool], what: str) -> Readi
 
 
 @signal
-def metadata_empty(dossier: Dossier) -> Reading:
-    """
-    Bookings hold nothing at all in their metadata.
-    """
-    return _holding(dossier, lambda held: held in {"{}", "null"}, "{} or null in their metadata")
-
-
-@signal
 def metadata_null(dossier: Dossier) -> Reading:
     """
     Bookings hold null, or an array, where an object should be.
@@ -339,6 +341,21 @@ def metadata_unreadable(dossier: Dossier) -> Reading:
     Bookings hold what is no JSON at all.
     """
     return _holding(dossier, lambda held: held == "no JSON", "what is no JSON")
+
+
+_ENCODED: Final = r"""
+SELECT count(*) AS bookings FROM booking WHERE CAST(metadata AS text) ~ '^\s*"\s*(\{|\[)'
+"""
+
+
+@signal
+def metadata_encoded_twice(dossier: Dossier) -> Reading:
+    """
+    Bookings hold a JSON string that is itself JSON.
+    """
+    number = asked(dossier.evidence, _ENCODED)[0]["bookings"]
+    words = f"{_bookings(number)} hold JSON inside a JSON string"
+    return seen(words) if number else absent("no booking holds JSON inside a JSON string")
 
 
 _HOLLOW: Final = """
@@ -397,7 +414,7 @@ def tokens_of_bad_odd(dossier: Dossier) -> Reading:
     The bad bookings' tokens have something that the good ones' have not, and that gets lost on the way.
     """
     if not dossier.once(population).bad:
-        return absent("no booking is bad")
+        return unknown("no booking is bad")
     counts = {row["good"]: row for row in asked(dossier.evidence, _TOKENS)}
     bad, good = counts.get(False), counts.get(True)
     if bad is None:
@@ -421,7 +438,7 @@ def _fated(dossier: Dossier, fates: set[Fate], share: float, what: str) -> Readi
     bad = dossier.once(population).bad
     told = [one for one in bad if one.fate is not None]
     if not bad:
-        return absent("no booking is bad")
+        return unknown("no booking is bad")
     if not told:
         return unknown("Twilio's log could not be read")
     matching = [one for one in told if one.fate in fates]
@@ -458,7 +475,7 @@ def texts_of_bad_partly(dossier: Dossier) -> Reading:
     sent = told[Fate.SENT] + told[Fate.LATE] + told[Fate.EARLY]
     words = f"Twilio took a text for {sent:,} of the bad bookings and has none for {told[Fate.NOTHING]:,}"
     if not told:
-        return absent("no booking is bad, or Twilio could not be asked")
+        return unknown("no booking is bad, or Twilio could not be asked")
     return seen(words) if sent and told[Fate.NOTHING] else absent(words)
 
 

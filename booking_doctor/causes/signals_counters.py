@@ -82,11 +82,31 @@ FROM {pending_bookings}
 """
 
 
-def updates_per_bad(evidence: Evidence) -> float | str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updates:
     """
-    How many UPDATEs there were for each bad booking beyond those that the others account for, or why nobody knows.
+    UPDATEs of pending bookings.
 
-    A booking that was closed and one whose metadata is filled account for one each.
+    Attributes:
+        left: How many are left for the bad bookings when every other has had what it needs: one to be filled, one to be closed.
+        clear: Whether the others are so few that hardly any of these can be theirs.
+    """
+
+    left: int
+    bad: int
+    clear: bool
+
+    @property
+    def words(self) -> str:
+        """
+        In half a sentence.
+        """
+        return f"at most {self.left:,} UPDATEs are left for {self.bad:,} bad bookings"
+
+
+def updates(evidence: Evidence) -> Updates | str:
+    """
+    How often the bad bookings were updated, or why nobody knows.
     """
     counters = evidence.once(booking_counters)
     bad = len(evidence.once(population).bad)
@@ -94,27 +114,35 @@ def updates_per_bad(evidence: Evidence) -> float | str:
         return "the counters of pending bookings do not cover their rows"
     if bad < FEW:
         return "there are too few bad bookings to tell by counters"
-    if counters.deleted > counters.inserted // 10:
-        return "too many bookings were deleted to tell by counters"
-    others = evidence.database.rows(_WRITTEN)[0]
-    accounted: int = others["closed"] + others["filled"]
-    return max(counters.updated - accounted, 0) / bad
+    written = evidence.database.rows(_WRITTEN)[0]
+    others = written["closed"] + written["filled"]
+    left = max(counters.updated - others, 0)
+    return Updates(left=left, bad=bad, clear=others + counters.deleted <= _FEW_OTHERS * bad)
+
+
+_FEW_OTHERS: Final = 0.3
 
 
 def _updates(dossier: Dossier, least: float, most: float) -> Reading:
-    ratio = dossier.once(updates_per_bad)
-    if isinstance(ratio, str):
-        return unknown(ratio)
-    words = f"pending bookings were updated {ratio:.1f} times for each bad one"
-    return seen(words) if least <= ratio <= most else absent(words)
+    found = dossier.once(updates)
+    if isinstance(found, str):
+        return unknown(found)
+    if not found.clear:
+        return unknown("the other bookings' UPDATEs cannot be told from theirs")
+    return seen(found.words) if least * found.bad <= found.left <= most * found.bad else absent(found.words)
 
 
 @signal
 def updates_never_came(dossier: Dossier) -> Reading:
     """
-    Hardly any UPDATE of the bad bookings reached a row.
+    Hardly any UPDATE of the bad bookings reached a row: there were no more than the others needed.
     """
-    return _updates(dossier, 0.0, 0.2)
+    found = dossier.once(updates)
+    if isinstance(found, str):
+        return unknown(found)
+    if found.left <= 0.2 * found.bad:
+        return seen(found.words)
+    return absent(found.words) if found.clear else unknown("the other bookings' UPDATEs cannot be told from theirs")
 
 
 @signal

@@ -189,7 +189,7 @@ def _filled(dossier: Dossier, pattern: str) -> str:
     return re.sub("TABLE|COLUMN", lambda match: re.escape(names[match[0]]), pattern)
 
 
-_NESTED_PATH: Final = r"jsonb_(set|insert)\s*\(.{0,400}('\{[^{}'']+,[^{}'']+\}'|array\s*\[[^]]+,[^]]+\])"
+_NESTED_PATH: Final = r"jsonb_(set|insert)\s*\([^;]*?('\{[^{}'']+,[^{}'']+\}'|array\s*\[[^]]+,[^]]+\])"
 _STRICT: Final = r"jsonb_(set|insert)\s*\("
 
 

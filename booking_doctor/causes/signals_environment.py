@@ -92,6 +92,22 @@ def missing_elsewhere(dossier: Dossier) -> Reading:
 
 
 @signal
+def missing_in_production(dossier: Dossier) -> Reading:
+    """
+    The hosting platform has a variable that a booking's text depends on, and not for production.
+    """
+    return _of(dossier, "env-not-in-production", _on_the_way, "production has every variable on the way of a text")
+
+
+@signal
+def newer_than_build(dossier: Dossier) -> Reading:
+    """
+    A variable that a booking's text depends on was changed after the deployment that serves was built.
+    """
+    return _of(dossier, "env-newer-than-build", _on_the_way, "the deployment has every variable on the way of a text")
+
+
+@signal
 def account_differs(dossier: Dossier) -> Reading:
     """
     Two places name different Twilio accounts or senders.
@@ -169,7 +185,10 @@ def credential_refused(dossier: Dossier) -> Reading:
     if value_dirty.look(dossier).seen:
         return absent("what Twilio refuses is a value that is not written right")
     return _of(
-        dossier, "env-rejected", lambda f: f.evidence.get("code") != _TEST, "Twilio takes the credential, and is active"
+        dossier,
+        "env-rejected",
+        lambda f: f.subject.startswith("env/TWILIO_") and f.evidence.get("code") != _TEST,
+        "Twilio takes the credential, and the account is active",
     )
 
 

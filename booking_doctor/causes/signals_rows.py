@@ -4,6 +4,7 @@ Where Twilio's log and the application's rows contradict each other: statuses, s
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import ceil
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
 from booking_doctor.causes.signals import Dossier, signal
-from booking_doctor.causes.signals_bookings import FEW, LATEST, MOST, comparison_of, population
+from booking_doctor.causes.signals_bookings import FEW, LATE, LATEST, MOST, comparison_of, population
 from booking_doctor.causes.signals_twilio import UNASKED, counted, disagreeing
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.metadata import UNKNOWN
@@ -235,12 +236,13 @@ def magic_sender(dossier: Dossier) -> Reading:
 
 # --- texts that were sent twice --------------------------------------------------------------------------------------
 
+TWICE_AFTER: Final = timedelta(seconds=3)
 TWICE_WITHIN: Final = timedelta(minutes=3)
-"""A retry follows within the time-outs of a browser, a function or a queue."""
+"""A retry follows within the time-outs of a browser, a function or a queue; two texts at once are two texts."""
 
 _LIKE: Final = """
 SELECT CAST({messages.to_number} AS text) AS number, {messages.body} AS body, {messages.created_at} AS at FROM {messages}
-WHERE {messages.created_at} >= :since AND CAST({messages.direction} AS text) <> 'inbound'
+WHERE {messages.message_sid} <> '' AND {messages.created_at} >= :since AND CAST({messages.direction} AS text) <> 'inbound'
   AND {messages.to_number} = ANY (CAST(:numbers AS text[]))
 """
 
@@ -264,7 +266,11 @@ def texts_sent_twice(dossier: Dossier) -> Reading:
         if (key := (row["number"], row["body"])) in times:
             times[key].append((row["at"], False))
     pairs = [pair for sent in times.values() for pair in pairwise(sorted(sent))]
-    twice = [pair for pair in pairs if pair[1][0] - pair[0][0] <= TWICE_WITHIN and (pair[0][1] or pair[1][1])]
+    twice = [
+        (one, other)
+        for (one, lost), (other, lost_too) in pairs
+        if TWICE_AFTER <= other - one <= TWICE_WITHIN and (lost or lost_too)
+    ]
     words = f"{counted(len(twice), 'text')} went out a second time within {TWICE_WITHIN.seconds // 60} minutes"
     return seen(words) if twice else absent("no phone got one text twice within minutes")
 
@@ -272,11 +278,14 @@ def texts_sent_twice(dossier: Dossier) -> Reading:
 # --- clocks ----------------------------------------------------------------------------------------------------------
 
 _SHIFTED_BY: Final = timedelta(minutes=25)
-_QUARTER: Final = 900
-_OFFSETS: Final = """
-SELECT EXTRACT(epoch FROM m.{messages.created_at} - CAST(j.document #>> '{initial_sms,sent_at}' AS timestamptz)) AS seconds
-FROM document j JOIN {messages} m ON m.{messages.message_sid} = j.document #>> '{initial_sms,message_sid}'
-WHERE j.document #>> '{initial_sms,sent_at}' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9:]{5})$'
+_QUARTER_S: Final = 900
+_SAMPLE: Final = 8
+"""So many rows' texts are asked for by SID, to compare their times."""
+
+_NEWEST: Final = """
+SELECT {messages.message_sid} AS sid, {messages.created_at} AS at FROM {messages}
+WHERE {messages.created_at} >= :since AND {messages.created_at} < :until AND length({messages.message_sid}) = 34
+ORDER BY {messages.created_at} DESC, {messages.id} DESC LIMIT :sample
 """
 
 
@@ -286,30 +295,49 @@ def times_shifted(dossier: Dossier) -> Reading:
     The database's times and Twilio's differ by the same quarters of an hour each time: a zone was lost.
     """
     evidence = dossier.evidence
-    offsets = [float(row["seconds"]) for row in asked(evidence, _OFFSETS)]
-    offsets += [
-        (found.message.happened_at - booking.created_at).total_seconds()
-        for found in disagreeing(evidence, Kind.DEFERRED, Kind.UNRECORDED)
-        for booking in found.candidates.named[:1]
-        if found.message and booking.created_at
-    ]
-    offsets += [
-        (bad.text.happened_at - bad.case.created_at).total_seconds()
-        for bad in dossier.once(population).bad
-        if bad.text and abs(bad.text.happened_at - bad.case.created_at) <= LATEST
-    ]
-    offsets += [
-        (found.message.happened_at - found.row.created_at).total_seconds()
-        for found in disagreeing(evidence, Kind.MISMATCHED)
-        if found.message and found.row and found.row.created_at
-    ]
+    if comparison_of(evidence) is None:
+        return unknown(UNASKED)
+    bookings, rows = _shift(list(_of_bookings(evidence))), _shift(list(_of_rows(evidence)))
+    return next((reading for reading in (bookings, rows) if reading.seen), rows if bookings.seen is None else bookings)
+
+
+def _of_bookings(evidence: Evidence) -> Iterator[timedelta]:
+    """
+    How long after its booking each text seems to have gone out.
+    """
+    for found in disagreeing(evidence, Kind.DEFERRED, Kind.UNRECORDED):
+        for booking in found.candidates.named[:1]:
+            if found.message and booking.created_at:
+                yield found.message.happened_at - booking.created_at
+    for bad in evidence.once(population).bad:
+        if bad.text and abs(bad.text.happened_at - bad.case.created_at) <= LATEST:
+            yield bad.text.happened_at - bad.case.created_at
+
+
+def _of_rows(evidence: Evidence) -> Iterator[timedelta]:
+    """
+    How long before its row each of the newest texts seems to have gone out.
+    """
+    window = evidence.window
+    rows = evidence.database.rows(_NEWEST, since=window.since, until=window.until, sample=_SAMPLE)
+    times = {row["sid"]: row["at"] for row in rows}
+    for sid, message in evidence.fetch(list(times)) if times else ():
+        if message:
+            yield times[sid] - message.happened_at
+
+
+def _shift(offsets: Sequence[timedelta]) -> Reading:
     if len(offsets) < FEW - 1:
         return unknown("too few texts have a time on both sides")
-    middle = median(offsets)
-    alike = [offset for offset in offsets if abs(offset - middle) < 120]
-    words = f"the database's times and Twilio's differ by {timedelta(seconds=round(abs(middle)))}"
-    off = abs(middle - _QUARTER * round(middle / _QUARTER))
-    if abs(middle) < _SHIFTED_BY.total_seconds() or off > 180 or len(alike) < MOST * len(offsets):
+    middle = median(offset.total_seconds() for offset in offsets)
+    alike = [offset for offset in offsets if abs(offset.total_seconds() - middle) < LATE.total_seconds()]
+    words = f"times here and at Twilio differ by {timedelta(seconds=round(abs(middle)))}"
+    beside = abs(middle - _QUARTER_S * round(middle / _QUARTER_S))
+    if (
+        abs(middle) < _SHIFTED_BY.total_seconds()
+        or beside > 2 * LATE.total_seconds()
+        or len(alike) < MOST * len(offsets)
+    ):
         return absent(f"{words} in the middle of {len(offsets):,}, which is no lost zone")
     return seen(f"{words}, {len(alike):,} times of {len(offsets):,}")
 
@@ -333,10 +361,12 @@ def texts_of_several_customers(dossier: Dossier) -> Reading:
 @signal
 def texts_unrecorded_are_shared(dossier: Dossier) -> Reading:
     """
-    Nearly all unrecorded texts went to phones that several customers have.
+    Nearly all unrecorded texts went to phones that several customers have, and others are recorded.
     """
-    lost = disagreeing(dossier.evidence, Kind.UNRECORDED)
+    comparison, lost = comparison_of(dossier.evidence), disagreeing(dossier.evidence, Kind.UNRECORDED)
     shared = [found for found in lost if len(found.candidates.customers) > 1]
+    if comparison is None or len(shared) < FEW - 1 or not comparison.counts["matched"]:
+        return absent("too few texts to phones of several customers are lost, or no other is recorded")
     words = f"{len(shared):,} of {counted(len(lost), 'unrecorded text')} went to a phone of several customers"
     return seen(words) if shared and len(shared) >= MOST * len(lost) else absent(words)
 

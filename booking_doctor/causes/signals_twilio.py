@@ -17,6 +17,7 @@ from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.survey import asked
 from booking_doctor.core.model import e164
 from booking_doctor.discrepancies import Discrepancy, Kind
+from booking_doctor.findings import Finding
 
 UNASKED: Final = "Twilio's log could not be read"
 
@@ -153,6 +154,36 @@ def phones_of_bad_malformed(dossier: Dossier) -> Reading:
 # --- what did not arrive ---------------------------------------------------------------------------------------------
 
 
+ASKED_FOR: Final = 100
+"""So many lost texts are asked for by SID, where their row does not hold the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Codes:
+    """
+    Twilio's error codes of these texts, asked for once for all signals.
+    """
+
+    sids: tuple[str, ...]
+
+    def __call__(self, evidence: Evidence) -> dict[str, int | None]:
+        return {sid: message.error_code for sid, message in evidence.fetch(self.sids) if message}
+
+
+def _codes(dossier: Dossier) -> list[int]:
+    """
+    The codes of the texts that did not arrive, as far as they are known.
+    """
+    lost = {str(found.evidence["message_sid"]): found.evidence.get("error_code") for found in _lost(dossier)}
+    unsaid = [sid for sid, code in lost.items() if code is None]
+    told = dossier.once(_Codes(tuple(unsaid[:ASKED_FOR]))) if unsaid else {}
+    return [code for code in (lost | told).values() if isinstance(code, int)]
+
+
+def _lost(dossier: Dossier) -> list[Finding]:
+    return [found for found in dossier.findings("message-undelivered") if "message_sid" in found.evidence]
+
+
 def _undelivered(name: str, codes: Iterable[int], what: str) -> tuple[Signal, Signal]:
     """
     Whether texts were lost with such a code; and whether that are more than an account usually loses.
@@ -163,14 +194,12 @@ def _undelivered(name: str, codes: Iterable[int], what: str) -> tuple[Signal, Si
         reading = dossier.finding("message-undelivered")
         if reading.seen is not True:
             return reading
-        lost = [
-            found for found in dossier.findings("message-undelivered") if found.evidence.get("error_code") in numbers
-        ]
+        lost = [code for code in _codes(dossier) if code in numbers]
         comparison = comparison_of(dossier.evidence)
         total = comparison.counts["twilio_messages"] if comparison else len(lost)
         if not lost:
             return absent(f"no text was lost because {what}")
-        told = ", ".join(sorted({str(found.evidence["error_code"]) for found in lost}))
+        told = ", ".join(map(str, sorted(set(lost))))
         words = f"{len(lost):,} of {counted(total, 'text')} did not arrive because {what} (error {told})"
         return seen(words) if not many or len(lost) >= USUALLY_LOST * total else absent(words)
 

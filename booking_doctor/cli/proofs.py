@@ -5,7 +5,7 @@ What a selftest has proven, as a table for people and as a document for programs
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,22 +14,25 @@ import typer
 
 from booking_doctor import __version__
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Verdict
+from booking_doctor.findings import JSONValue, Verdict
 from booking_doctor.report import Canvas, visible
 from booking_doctor.report.documents import signed_json
-from booking_doctor.sandbox.selftest import Beat, Proof
+from booking_doctor.sandbox.planted.incident import Episode, Incident
+from booking_doctor.sandbox.selftest import EPISODE, Beat, Proof
 
 _COLUMNS: Final = {
     Beat.PLANTED: "planted",
     Beat.SEEN: "seen",
     Beat.ALONE: "alone",
+    Beat.RANKED: "ranked",
     Beat.LOOK_ALIKE: "spared",
     Beat.REMEDY: "remedy",
     Beat.GONE: "gone",
 }
 _LEGEND: Final = (
-    "Each fault in a world of its own. planted: it is there; seen: by its check; alone: by no other; "
-    "spared: its look-alike is not seen; remedy: applied; gone: nothing is seen afterwards."
+    "Each fault in a world of its own. planted: it is there; seen: by its check; alone: by no other; ranked: its cause, where "
+    "it has one of its own, is told first and no other is confirmed; spared: its look-alike is not seen; remedy: applied; "
+    "gone: nothing is seen afterwards. A cause is planted and ranked."
 )
 _WORDS: Final = {True: "yes", False: "NO", None: "-"}
 
@@ -58,11 +61,32 @@ class Proven:
         """
         One sentence.
         """
-        total, held = len(self.proofs), sum(proof.complete for proof in self.proofs)
         broken = sum(proof.broken_off is not None for proof in self.proofs)
-        if held == total:
-            return f"{total:,} of {total:,} planted faults were seen by their check alone and gone after their remedy"
-        return f"{held:,} of {total:,} planted faults held" + (f", {broken:,} could not be walked" if broken else "")
+        told = {
+            "faults": "were seen by their check alone and gone after their remedy",
+            "causes": "were told first, and no other was confirmed",
+        }
+        held = all(proof.complete for proof in self.proofs)
+        parts = [
+            f"{sum(proof.complete for proof in some):,} of {len(some):,} planted {kind} {words if held else 'held'}"
+            for (kind, words), some in zip(told.items(), (self.faults, self.causes), strict=True)
+            if some
+        ]
+        return ", ".join(parts) + (f", {broken:,} could not be walked" if broken else "")
+
+    @property
+    def faults(self) -> list[Proof]:
+        """
+        Those of findings.
+        """
+        return [proof for proof in self.proofs if isinstance(proof.incident, Incident)]
+
+    @property
+    def causes(self) -> list[Proof]:
+        """
+        Those of causes.
+        """
+        return [proof for proof in self.proofs if isinstance(proof.incident, Episode)]
 
 
 def proven_json(proven: Proven) -> str:
@@ -77,20 +101,25 @@ def proven_json(proven: Proven) -> str:
         "verdict": verdicts.get(proven.exit_code, Verdict.INCOMPLETE),
         "exit_code": proven.exit_code,
         "exit_reason": proven.exit_reason,
-        "summary": {"faults": len(proven.proofs), "proven": sum(proof.complete for proof in proven.proofs)},
-        "faults": [
-            {
-                "finding": proof.incident.finding,
-                "title": proof.incident.title,
-                "proven": proof.complete,
-                **{beat.name.lower(): proof.held.get(beat) for beat in Beat},
-                "complaints": proof.complaints,
-                "broken_off": proof.broken_off,
-            }
-            for proof in proven.proofs
-        ],
+        "summary": {
+            "faults": len(proven.faults),
+            "causes": len(proven.causes),
+            "proven": sum(proof.complete for proof in proven.proofs),
+        },
+        "faults": [{"finding": proof.name, **_told(proof, Beat)} for proof in proven.faults],
+        "causes": [{"cause": proof.name, **_told(proof, EPISODE)} for proof in proven.causes],
     }
     return signed_json(members, __version__)
+
+
+def _told(proof: Proof, beats: Iterable[Beat]) -> dict[str, JSONValue]:
+    return {
+        "title": proof.incident.title,
+        "proven": proof.complete,
+        **{beat.name.lower(): proof.held.get(beat) for beat in beats},
+        "complaints": proof.complaints,
+        "broken_off": proof.broken_off,
+    }
 
 
 def proven_table(proven: Proven, canvas: Canvas) -> str:
@@ -127,13 +156,13 @@ def _table(proofs: Sequence[Proof], canvas: Canvas) -> Iterator[str]:
     """
     A line a fault; where that does not fit, the name stands on a line of its own.
     """
-    column = max(len(proof.incident.finding) for proof in proofs)
+    column = max(len(proof.name) for proof in proofs)
     headings = _cells(list(_COLUMNS.values()))
     narrow = 2 + column + 2 + len(headings) > canvas.width
     lead = " " * (4 if narrow else 2 + column + 2)
     yield lead + headings
     for proof in proofs:
-        name = f"  {proof.incident.finding}"
+        name = f"  {proof.name}"
         marks = _marks(proof, canvas)
         yield from (name, lead + marks) if narrow else (name.ljust(len(lead)) + marks,)
 
@@ -149,7 +178,7 @@ def _cells(words: Sequence[str]) -> str:
 
 
 def _failure(proof: Proof, canvas: Canvas) -> Iterator[str]:
-    yield _styled(proof.incident.finding, "red", canvas)
+    yield _styled(proof.name, "red", canvas)
     yield from _prose(f"{proof.incident.title}:", canvas, indent="  ")
     for complaint in proof.complaints:
         yield from _prose(complaint, canvas, indent="    ")

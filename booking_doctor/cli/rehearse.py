@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +29,7 @@ from booking_doctor.errors import ExitCode, SandboxError, UsageError
 if TYPE_CHECKING:
     from booking_doctor.doctor import Doctor
     from booking_doctor.sandbox.incidents import World
+    from booking_doctor.sandbox.planted.incident import Episode, Incident
 
 _TABLES: Final = ("customers", "pending_bookings", "bookings", "messages")
 
@@ -72,20 +73,17 @@ def selftest(
     output: OutputOption = None,
 ) -> None:
     """
-    Plant every known fault and prove that its check sees it and no other does. Changes only its own temporary directory.
+    Plant every known fault and cause, and prove that each is seen for what it is. Changes only its own temporary directory.
     """
-    from booking_doctor.checks import select as chosen
     from booking_doctor.cli.proofs import Proven, proven_json, proven_table
-    from booking_doctor.sandbox.planted import INCIDENTS
     from booking_doctor.sandbox.selftest import proofs
 
     _leave_blocks_when_ended()
     _forget_surroundings()
-    names = {made.name for made in chosen(select or ())}
-    incidents = [incident for incident in INCIDENTS if incident.finding in names]
+    incidents = _chosen(select or [])
     if not incidents:
-        message = "no fault is planted for what --select names"
-        raise UsageError(message, hint="choose another finding or family")
+        message = "nothing is planted for what --select names"
+        raise UsageError(message, hint="choose another finding, family or cause")
     started_at, walked = datetime.now(UTC), []
     with counting(ctx.obj, "faults", len(incidents)) as done:
         for proof in proofs(incidents, _doctor_in):
@@ -99,12 +97,28 @@ def selftest(
     raise typer.Exit(proven.exit_code)
 
 
+def _chosen(names: Sequence[str]) -> list[Incident | Episode]:
+    """
+    What is planted for these findings, families and causes; everything where none is named.
+    """
+    from booking_doctor.causes import CATALOGUE
+    from booking_doctor.checks import select
+    from booking_doctor.sandbox.planted import EPISODES, INCIDENTS
+
+    causes = [name for name in names if name in CATALOGUE]
+    others = [name for name in names if name not in CATALOGUE]
+    findings = {made.name for made in select(others)} if others or not names else set()
+    return [
+        *(incident for incident in INCIDENTS if incident.finding in findings),
+        *(episode for episode in EPISODES if episode.cause in causes or not names),
+    ]
+
+
 def _doctor_in(scene: World) -> Doctor:
     from booking_doctor.bootstrap import doctor_for
     from booking_doctor.findings import Silent
-    from booking_doctor.settings import Preferences
 
-    return doctor_for(scene.variable_sources(), Preferences(), Silent(), clock=lambda: scene.now)
+    return doctor_for(scene.variable_sources(), scene.preferences(), Silent(), clock=lambda: scene.now)
 
 
 def _leave_blocks_when_ended() -> None:

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, insert, text, update
+from sqlalchemy.exc import DBAPIError
 
 from booking_doctor.adapters.environment_files import PROCESS, source_of
 from booking_doctor.adapters.tables import application_tables
@@ -26,7 +27,7 @@ from booking_doctor.sandbox.twilio_http import TwilioSimulator
 from booking_doctor.sandbox.twilio_log import Message
 from booking_doctor.sandbox.vercel import VercelProject
 from booking_doctor.sandbox.vercel_http import VercelSimulator
-from booking_doctor.settings import Names
+from booking_doctor.settings import Names, Preferences, preferences
 
 SENDER: Final = "+15550100200"
 _FIRST_CUSTOMER: Final = 15550101000
@@ -43,6 +44,7 @@ class World:
         url: The database's.
         variables: Variables of the process that differ from what leads here; None for one that is not set.
         files: Environment files by name, ``.env`` among them, and what they hold.
+        settings: What ``booking-doctor.toml`` says.
         vercel: Where the application is hosted, once `host` has said so.
     """
 
@@ -54,6 +56,13 @@ class World:
     now: datetime
     variables: dict[str, str | None] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def preferences(self) -> Preferences:
+        """
+        What ``booking-doctor.toml`` says, understood.
+        """
+        return preferences(self.settings, "booking-doctor.toml")
 
     def environment(self) -> dict[str, str]:
         """
@@ -168,6 +177,31 @@ class World:
         with self.engine.begin() as connection:
             connection.execute(text(statement), values)
 
+    def execute_as(self, role: str, statement: str, **values: Any) -> None:  # noqa: ANN401  any parameter
+        """
+        Somebody runs SQL as that role.
+        """
+        with self.engine.begin() as connection:
+            connection.execute(text("SELECT set_config('role', :role, true)"), {"role": role})
+            connection.execute(text(statement), values)
+
+    def refused(self, statement: str, *, role: str | None = None, **values: Any) -> None:  # noqa: ANN401  any parameter
+        """
+        Somebody runs SQL that the database refuses, as that role where one is named, and does not look at the error.
+
+        Raises:
+            AssertionError: It was not refused.
+        """
+        try:
+            if role:
+                self.execute_as(role, statement, **values)
+            else:
+                self.execute(statement, **values)
+        except DBAPIError:
+            return
+        message = f"not refused: {statement}"
+        raise AssertionError(message)
+
     def rows(self, question: str, **values: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  any parameter
         """
         Somebody looks.
@@ -235,9 +269,9 @@ def december_incident(scene: World) -> None:
     """
     The founding incident, four days after the faulty deployment.
 
-    Texts of the days before are recorded. Since then initiating a booking texts the customer and leaves the metadata
-    ``{}``: some of those bookings were confirmed and their text was never recorded, some still wait. Around it the
-    ordinary: a deferred text, one in flight, one that Twilio refused.
+    Texts of the days before are recorded. Since then initiating a booking texts the customer, tries to record the text at
+    once, which fails for want of a customer, and leaves the metadata ``{}``: some of those bookings were confirmed, some
+    still wait. Around it the ordinary: a deferred text, one in flight, one that Twilio refused.
     """
     numbers = iter(f"+{_FIRST_CUSTOMER + n}" for n in range(1000))
     _recorded_before(scene, numbers)
@@ -258,6 +292,7 @@ def _confirmed_without_record(scene: World, numbers: Iterator[str]) -> None:
         phone, at = next(numbers), _second(scene.now - timedelta(days=3, hours=7 * n))
         booking = scene.pending_booking(phone, created_at=at - timedelta(seconds=2), expires_at=at + timedelta(days=1))
         scene.text(phone, at, f"Please confirm your booking: https://book.example/c/{n}")
+        _recorded_too_early(scene)
         scene.confirm(booking, scene.customer(phone, name=f"Guest {n}"))
 
 
@@ -266,6 +301,14 @@ def _waiting_with_empty_metadata(scene: World, numbers: Iterator[str]) -> None:
         phone, at = next(numbers), _second(scene.now - timedelta(hours=2 + 3 * n))
         scene.pending_booking(phone, created_at=at - timedelta(seconds=2), expires_at=at + timedelta(days=1))
         scene.text(phone, at, f"Please confirm your booking: https://book.example/w/{n}")
+        _recorded_too_early(scene)
+
+
+def _recorded_too_early(scene: World) -> None:
+    """
+    The old code inserts the message before there is a customer: the row is refused, and its id is drawn all the same.
+    """
+    scene.refused("INSERT INTO messages (customer_id, direction) VALUES (NULL, 'outbound')")
 
 
 def _ordinary(scene: World, numbers: Iterator[str]) -> None:

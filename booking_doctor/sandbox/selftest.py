@@ -1,5 +1,6 @@
 """
-Walks planted faults: each in a world of its own, seen by its check and by no other, gone after its remedy.
+Walks planted faults: each in a world of its own, seen by its check and by no other, gone after its remedy; and planted
+causes, each told first.
 
 The tests walk them on their server, `selftest` on one that it brings along.
 """
@@ -12,37 +13,42 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import create_engine, text
 
 from booking_doctor.checks import select
 from booking_doctor.doctor import Doctor, Request
-from booking_doctor.findings import Report, Window
+from booking_doctor.findings import CauseVerdict, CauseView, Report, Window
 from booking_doctor.sandbox.database import Cluster, embedded_postgres
 from booking_doctor.sandbox.incidents import World, world
-from booking_doctor.sandbox.planted.incident import Incident
+from booking_doctor.sandbox.planted.incident import Episode, Incident
 
 _TEMPLATE: Final = "rehearsal"
 
 
 class Beat(StrEnum):
     """
-    What has to hold of a planted fault.
+    What has to hold of a planted fault or cause.
     """
 
     PLANTED = "planted"
     SEEN = "seen by its check"
     ALONE = "seen by no other"
+    RANKED = "its cause first, no other confirmed"
     LOOK_ALIKE = "look-alike left alone"
     REMEDY = "remedy applied"
     GONE = "gone"
 
 
+EPISODE: Final = (Beat.PLANTED, Beat.RANKED)
+"""What has to hold of a cause."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """
-    One fault as it was walked.
+    One fault, or one cause, as it was walked.
 
     Attributes:
         held: Whether each beat held, as far as they were come to.
@@ -50,7 +56,7 @@ class Proof:
         broken_off: Why not all beats were come to; None where they were.
     """
 
-    incident: Incident
+    incident: Incident | Episode
     held: dict[Beat, bool] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     broken_off: str | None = None
@@ -60,7 +66,15 @@ class Proof:
         """
         Whether everything held.
         """
-        return self.broken_off is None and all(self.held.get(beat) for beat in Beat)
+        beats = EPISODE if isinstance(self.incident, Episode) else tuple(Beat)
+        return self.broken_off is None and all(self.held.get(beat) for beat in beats)
+
+    @property
+    def name(self) -> str:
+        """
+        What it is about: a finding or a cause.
+        """
+        return self.incident.cause or "none" if isinstance(self.incident, Episode) else self.incident.finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +85,32 @@ class _Sight:
 
     fingerprints: frozenset[str]
     blind: frozenset[str]
+    causes: tuple[CauseView, ...] = ()
 
     @classmethod
     def of(cls, report: Report) -> _Sight:
+        causes = tuple(report.diagnosis.causes) if report.diagnosis else ()
         blind = (skipped.check for skipped in report.skipped if skipped.kind in {"unreachable", "not-permitted"})
-        return cls(frozenset(finding.fingerprint for finding in report.findings), frozenset(blind))
+        return cls(frozenset(finding.fingerprint for finding in report.findings), frozenset(blind), causes)
+
+    def misjudged(self, cause: str | None, beside: Iterable[str]) -> list[str]:
+        """
+        How the ranking differs from naming that cause first, and confirming no other than those beside it.
+        """
+        confirmed = {view.id for view in self.causes if view.verdict is CauseVerdict.CONFIRMED}
+        told = [view.id for view in self.causes if view.verdict is not CauseVerdict.EXCLUDED]
+        first = told[0] if told else "no cause"
+        return [
+            *([f"{first} ranks first, not {cause}"] if cause and first != cause else []),
+            *(f"{other} is confirmed" for other in sorted(confirmed.difference(beside, {cause}))),
+        ]
+
+    def blamed(self) -> list[str]:
+        """
+        Causes that are told although nothing is ill.
+        """
+        sure = (CauseVerdict.CONFIRMED, CauseVerdict.LIKELY)
+        return [f"{view.id} is {view.verdict}" for view in self.causes if view.verdict in sure]
 
     def complaints(self, expected: Iterable[str]) -> list[str]:
         """
@@ -106,14 +141,30 @@ def walk(incident: Incident, scene: World, open_doctor: Callable[[], Doctor]) ->
     planted = {f"{incident.finding}:{subject}" for subject in incident.plant(scene)}
     yield Beat.PLANTED, [] if planted else ["nothing was planted"]
 
-    seen = look()
+    seen = look(why=True)
     yield Beat.SEEN, [f"{fingerprint} was not seen" for fingerprint in sorted(planted - seen.fingerprints)]
+    yield Beat.RANKED, seen.misjudged(incident.cause, incident.beside)
     others = _without(seen, planted, incident.also)
     yield Beat.ALONE, others.complaints(others.fingerprints & usual)
 
     incident.remedy(scene)
     yield Beat.REMEDY, []
     yield Beat.GONE, look().complaints(usual)
+
+
+def suffer(episode: Episode, scene: World, open_doctor: Callable[[], Doctor]) -> Iterator[tuple[Beat, list[str]]]:
+    """
+    Live through the cause, and see it told first; where nothing is ill, see none told that is likely.
+
+    Args:
+        scene: Nothing has happened there yet.
+        open_doctor: Makes a doctor for the scene as it is.
+    """
+    look = _looking(scene, open_doctor)
+    episode.happen(scene)
+    yield Beat.PLANTED, []
+    seen = look(why=True)
+    yield Beat.RANKED, seen.misjudged(episode.cause, episode.beside) if episode.cause else seen.blamed()
 
 
 def _without(seen: _Sight, planted: Iterable[str], also: frozenset[str]) -> _Sight:
@@ -124,19 +175,23 @@ def _without(seen: _Sight, planted: Iterable[str], also: frozenset[str]) -> _Sig
     return _Sight(frozenset(fingerprints), seen.blind - also)
 
 
-def _looking(scene: World, open_doctor: Callable[[], Doctor]) -> Callable[[], _Sight]:
+class _Look(Protocol):
+    def __call__(self, *, why: bool = False) -> _Sight: ...
+
+
+def _looking(scene: World, open_doctor: Callable[[], Doctor]) -> _Look:
     request = Request(window=Window(scene.now - timedelta(days=7), scene.now))
 
-    def look() -> _Sight:
+    def look(*, why: bool = False) -> _Sight:
         with closing(open_doctor()) as doctor:
-            return _Sight.of(doctor.examine("selftest", select(), request))
+            return _Sight.of(doctor.diagnose(request) if why else doctor.examine("selftest", select(), request))
 
     return look
 
 
-def proofs(incidents: Iterable[Incident], open_doctor: Callable[[World], Doctor]) -> Iterator[Proof]:
+def proofs(incidents: Iterable[Incident | Episode], open_doctor: Callable[[World], Doctor]) -> Iterator[Proof]:
     """
-    Walk the faults one after the other, on an embedded server.
+    Walk the faults and causes one after the other, on an embedded server.
 
     Raises:
         SandboxError: The server is not installed, or did not start.
@@ -149,10 +204,11 @@ def proofs(incidents: Iterable[Incident], open_doctor: Callable[[World], Doctor]
                 yield _proof(incident, scene, open_doctor)
 
 
-def _proof(incident: Incident, scene: World, open_doctor: Callable[[World], Doctor]) -> Proof:
-    proof = Proof(incident=incident)
+def _proof(incident: Incident | Episode, scene: World, open_doctor: Callable[[World], Doctor]) -> Proof:
+    proof, doctor = Proof(incident=incident), lambda: open_doctor(scene)
+    beats = suffer(incident, scene, doctor) if isinstance(incident, Episode) else walk(incident, scene, doctor)
     try:
-        for beat, complaints in walk(incident, scene, lambda: open_doctor(scene)):
+        for beat, complaints in beats:
             proof.held[beat] = not complaints
             proof.complaints.extend(complaints)
     except Exception as error:  # noqa: BLE001  one fault that cannot be walked is no reason to leave the others

@@ -85,7 +85,7 @@ def test_json(alone: Path) -> None:
     assert (end.returncode, document["exit_code"], document["verdict"]) == (0, 0, "healthy")
     assert document["schema"] == 1
     assert document["command"] == "selftest"
-    assert document["summary"] == {"faults": 2, "proven": 2}
+    assert document["summary"] == {"faults": 2, "causes": 0, "proven": 2}
     beats = {beat.name.lower() for beat in Beat}
     for fault, incident in zip(document["faults"], (FAILED, OVERDUE), strict=True):
         assert (fault["finding"], fault["title"]) == (incident.finding, incident.title)
@@ -101,7 +101,7 @@ def test_table(alone: Path) -> None:
 
     assert (end.returncode, end.stderr) == (0, "")
     assert end.stdout.startswith("Proven: 1 of 1 planted faults were seen by their check alone")
-    assert re.search(r"^  job-failed +yes +yes +yes +yes +yes +yes$", end.stdout, re.MULTILINE)
+    assert re.search(r"^  job-failed +yes +yes +yes +yes +yes +yes +yes$", end.stdout, re.MULTILINE)
     assert "\x1b" not in end.stdout
 
 
@@ -303,10 +303,10 @@ def test_the_table_at_a_width(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert said.startswith("NOT PROVEN: 1 of 3 planted faults held")
     for one in (HELD, MISSED, BROKEN):
-        assert one.incident.finding in said
-    assert sum(line.split()[-6:] == ["yes"] * 6 for line in lines) == 1
-    assert sum(line.split()[-6:] == ["yes", "NO", "yes", "yes", "yes", "yes"] for line in lines) == 1
-    assert sum(line.split()[-6:] == ["yes", "NO", "-", "yes", "-", "-"] for line in lines) == 1
+        assert one.name in said
+    assert sum(line.split()[-7:] == ["yes"] * 7 for line in lines) == 1
+    assert sum(line.split()[-7:] == ["yes", "NO", "yes", "yes", "yes", "yes", "yes"] for line in lines) == 1
+    assert sum(line.split()[-7:] == ["yes", "NO", "-", "-", "yes", "-", "-"] for line in lines) == 1
     assert "[b]a title[/b]" in said
     assert "x was not seen" in said
     assert "\\x1b[31mno" in said

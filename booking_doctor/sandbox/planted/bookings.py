@@ -154,6 +154,7 @@ INCIDENTS: Final = (
     Incident(
         finding="booking-metadata-incomplete",
         title="what initiating a booking keeps of the text leads nowhere",
+        beside=frozenset({"module-state-cross-request", "metadata-json-string"}),
         look_alike=_ordinary,
         plant=_garbled,
         remedy=_made_good,
@@ -162,6 +163,7 @@ INCIDENTS: Final = (
     Incident(
         finding="booking-sms-not-recorded",
         title="confirm forgets to record the deferred text",
+        cause="confirm-skips-copy",
         look_alike=_lately_confirmed,
         plant=_confirmed(record=False, age=_SETTLED),
         remedy=_recorded,

@@ -25,7 +25,7 @@ _KEY: Final = Credential("SK" + "5e" * 16, "Kq7" * 10 + "ab")
 _PROJECT, _OTHER_PROJECT = "abcdefghijklmnopqrst", "tsrqponmlkjihgfedcba"
 
 
-def _token(role: str, project: str = _PROJECT) -> str:
+def service_key(role: str, project: str = _PROJECT) -> str:
     """
     A key of Supabase with these claims; its signature is none.
     """
@@ -176,6 +176,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-missing",
         title="the auth token is not there, and no key instead",
+        cause="env-scope-missing",
         look_alike=_a_key_instead_of_the_token,
         plant=_set("TWILIO_AUTH_TOKEN", TWILIO_AUTH_TOKEN="", TWILIO_API_KEY=None),
         remedy=_as_before,
@@ -184,6 +185,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-whitespace",
         title="a file has blanks, line ends, invisible characters and quotes in its values",
+        cause="env-value-malformed",
         look_alike=_file(
             text="export BOOKING_API_KEY=\"k1-9f3a\"  # ours\nTEST_API_KEY = k2-77b1\nTEST_EVENT_ID='17'\nOTHER=a b \n"
         ),
@@ -199,6 +201,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-placeholder",
         title="the example was copied and not filled in",
+        cause="env-value-malformed",
         look_alike=_set(BOOKING_API_KEY="yourself-0x1f", TEST_PHONE="+15005650006"),
         plant=_set(
             *("BOOKING_API_KEY", "TEST_API_KEY", "VERCEL_TOKEN", "TEST_PHONE"),
@@ -213,11 +216,12 @@ INCIDENTS: Final = (
     Incident(
         finding="env-malformed",
         title="the public key stands where the service key belongs, and a number lacks its country code",
-        look_alike=_set(SUPABASE_SERVICE_ROLE_KEY=_token("service_role"), TEST_PHONE="+15550109999"),
+        cause="effective-role-wrong",
+        look_alike=_set(SUPABASE_SERVICE_ROLE_KEY=service_key("service_role"), TEST_PHONE="+15550109999"),
         plant=_set(
             "SUPABASE_SERVICE_ROLE_KEY",
             "TEST_PHONE",
-            SUPABASE_SERVICE_ROLE_KEY=_token("anon"),
+            SUPABASE_SERVICE_ROLE_KEY=service_key("anon"),
             TEST_PHONE="555 010 9999",
         ),
         remedy=_as_before,
@@ -225,13 +229,14 @@ INCIDENTS: Final = (
     Incident(
         finding="env-conflict",
         title="a file and the process disagree, and the key is of another project",
+        cause="wrong-supabase-project-or-schema",
         look_alike=_file(text="TWILIO_PHONE_NUMBER=+15550100200\nBOOKING_API_KEY=\n"),
         plant=lambda scene: [
             *_file("TWILIO_PHONE_NUMBER", text="TWILIO_PHONE_NUMBER=+15550100299\n")(scene),
             *_set(
                 "SUPABASE_SERVICE_ROLE_KEY",
                 SUPABASE_URL=f"https://{_PROJECT}.supabase.co",
-                SUPABASE_SERVICE_ROLE_KEY=_token("service_role", _OTHER_PROJECT),
+                SUPABASE_SERVICE_ROLE_KEY=service_key("service_role", _OTHER_PROJECT),
             )(scene),
         ],
         remedy=_as_before,
@@ -254,6 +259,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-not-in-production",
         title="the auth token is set on the hosting platform for previews only",
+        cause="env-scope-missing",
         before=_on_vercel,
         look_alike=_another_value_for_previews,
         plant=_for_previews_only,
@@ -262,6 +268,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-newer-than-build",
         title="the auth token was rotated, and nobody has deployed since",
+        cause="env-added-after-build",
         before=_on_vercel,
         look_alike=_rotated_and_deployed,
         plant=_rotated,
@@ -278,6 +285,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-rejected",
         title="Twilio has suspended the account",
+        cause="account-auth-suspended",
         look_alike=_status("active"),
         plant=_status("suspended", "env/TWILIO_ACCOUNT_SID"),
         remedy=_status("active"),
@@ -285,6 +293,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-sender-unusable",
         title="the number cannot send SMS",
+        cause="from-not-owned-or-not-sms-capable",
         look_alike=_through_a_staffed_service,
         plant=_numbers_without_sms,
         remedy=_numbers_with_sms,
@@ -292,6 +301,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-sender-unusable",
         title="the messaging service is of another account",
+        cause="messaging-service-empty",
         look_alike=_through_a_staffed_service,
         plant=_service_gone,
         remedy=_as_before,
@@ -299,6 +309,7 @@ INCIDENTS: Final = (
     Incident(
         finding="env-database-read-only",
         title="the role is read-only by default",
+        cause="read-only-or-replica",
         look_alike=_read_only("off"),
         plant=_read_only("on", "env/DATABASE_URL"),
         remedy=_as_before,

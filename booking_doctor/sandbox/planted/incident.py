@@ -29,6 +29,8 @@ class Incident:
         remedy: Does what the finding advises.
         before: Makes the world one that has not the fault yet, where an ordinary one has it.
         also: Other findings' names that the fault cannot be had without, and checks and sources that it blinds.
+        cause: The cause that must rank first; None where the fault alone does not tell one from others.
+        beside: Other causes that may be confirmed, because they are at work too.
     """
 
     finding: str
@@ -38,3 +40,23 @@ class Incident:
     remedy: Callable[[World], object]
     before: Callable[[World], object] = _nothing
     also: frozenset[str] = field(default=frozenset())
+    cause: str | None = None
+    beside: frozenset[str] = field(default=frozenset())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """
+    One cause at work in a world.
+
+    Attributes:
+        cause: The one that must rank first; None where nothing is ill, though it may look so.
+        title: What happens, in half a sentence.
+        happen: Makes it so.
+        beside: Other causes that may be confirmed, because they are at work too.
+    """
+
+    cause: str | None
+    title: str
+    happen: Callable[[World], object]
+    beside: frozenset[str] = field(default=frozenset())

@@ -341,6 +341,7 @@ INCIDENTS: Final = (
     Incident(
         finding="message-without-sid",
         title="a text is recorded before Twilio has answered",
+        cause="payload-serialises-empty",
         look_alike=_one_sid_of_two,
         plant=_without_any_sid,
         remedy=_sid_found,
@@ -349,6 +350,7 @@ INCIDENTS: Final = (
     Incident(
         finding="message-undelivered",
         title="two phones are out of reach",
+        cause="carrier-undelivered",
         look_alike=_reached_later,
         plant=_lost_on_the_way,
         remedy=_texted_again,
@@ -356,6 +358,7 @@ INCIDENTS: Final = (
     Incident(
         finding="message-cost-sign",
         title="one piece of code keeps the sign of a price, another drops it",
+        cause="cost-sign",
         look_alike=_all_negative,
         plant=_one_positive,
         remedy=_made_positive,
@@ -363,6 +366,7 @@ INCIDENTS: Final = (
     Incident(
         finding="message-segments",
         title="the number of segments is the length divided by 160",
+        cause="segments-wrong",
         look_alike=_well_counted,
         plant=_divided,
         remedy=_counted_by_twilio,

@@ -85,6 +85,7 @@ _STRUCTURE: Final = (
     Incident(
         finding="schema-column-generated",
         title="the metadata is computed by the database",
+        cause="default-generated-or-wrong-type",
         look_alike=_sql("ALTER TABLE pending_bookings ADD COLUMN label text GENERATED ALWAYS AS (upper(token)) STORED"),
         plant=_breaking(
             "pending_bookings.metadata",
@@ -96,6 +97,7 @@ _STRUCTURE: Final = (
     Incident(
         finding="schema-homonym",
         title="another schema has a table of the same name",
+        cause="wrong-supabase-project-or-schema",
         look_alike=_sql("CREATE SCHEMA realtime", "CREATE TABLE realtime.messages ()"),
         plant=_breaking("old.messages", "CREATE SCHEMA old", "CREATE TABLE old.messages ()"),
         remedy=_sql("ALTER TABLE old.messages RENAME TO messages_of_2024"),
@@ -139,6 +141,7 @@ _CONSTRAINTS: Final = (
     Incident(
         finding="schema-foreign-key-cascades",
         title="a customer takes its messages along",
+        cause="customer-merged-or-deleted",
         look_alike=_sql(
             "ALTER TABLE messages DROP CONSTRAINT messages_customer_id_fkey, ADD CONSTRAINT owner FOREIGN KEY"
             " (customer_id) REFERENCES customers (id) ON UPDATE CASCADE ON DELETE RESTRICT"
@@ -157,6 +160,7 @@ _CONSTRAINTS: Final = (
     Incident(
         finding="schema-status-not-accepted",
         title="a constraint refuses words of Twilio's",
+        cause="check-or-enum-violation",
         look_alike=_sql("ALTER TABLE messages ADD CHECK (message_type IN ('sms', 'mms'))"),
         plant=_breaking(
             "messages.status",
@@ -172,6 +176,7 @@ _CONSTRAINTS: Final = (
     Incident(
         finding="schema-metadata-not-jsonb",
         title="the metadata is plain JSON text",
+        cause="default-generated-or-wrong-type",
         look_alike=_sql("ALTER TABLE jobs ALTER COLUMN payload TYPE json"),
         plant=_breaking(
             "pending_bookings.metadata",
@@ -186,6 +191,7 @@ _CONSTRAINTS: Final = (
     Incident(
         finding="schema-timestamp-without-zone",
         title="the expiry is kept without its zone",
+        cause="clock-skew-timezone",
         look_alike=_sql("ALTER TABLE pending_bookings ALTER COLUMN confirmed_at TYPE timestamptz(0)"),
         plant=_breaking(
             "pending_bookings.expires_at", "ALTER TABLE pending_bookings ALTER COLUMN expires_at TYPE timestamp"
@@ -200,6 +206,7 @@ _ACCESS: Final = (
     Incident(
         finding="schema-update-blocked",
         title="a rule swallows every update of pending bookings",
+        cause="rule-or-view-swallows-update",
         look_alike=_sql("CREATE RULE noted AS ON UPDATE TO pending_bookings DO ALSO NOTIFY bookings"),
         plant=_breaking(
             "pending_bookings.metadata", "CREATE RULE frozen AS ON UPDATE TO pending_bookings DO INSTEAD NOTHING"
@@ -209,6 +216,7 @@ _ACCESS: Final = (
     Incident(
         finding="schema-insert-blocked",
         title="a rule swallows every new message",
+        cause="rule-or-view-swallows-update",
         look_alike=_sql("CREATE RULE kept AS ON DELETE TO messages DO INSTEAD NOTHING"),
         plant=_breaking("messages", "CREATE RULE archived AS ON INSERT TO messages DO INSTEAD NOTHING"),
         remedy=_sql("DROP RULE archived ON messages"),
@@ -216,6 +224,7 @@ _ACCESS: Final = (
     Incident(
         finding="schema-trigger-interferes",
         title="a trigger copied from another table resets the metadata",
+        cause="trigger-resets-metadata",
         look_alike=_sql(
             _function("stamp", "NEW.updated_at = now(); RETURN NEW;"),
             "CREATE TRIGGER stamp BEFORE UPDATE ON pending_bookings FOR EACH ROW EXECUTE FUNCTION stamp()",
@@ -230,6 +239,7 @@ _ACCESS: Final = (
     Incident(
         finding="schema-trigger-interferes",
         title="a trigger drops new messages",
+        cause="trigger-resets-metadata",
         look_alike=_sql(
             _function("told", "PERFORM pg_notify('messages', CAST(NEW.id AS text)); RETURN NULL;"),
             "CREATE TRIGGER told AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION told()",
@@ -244,6 +254,7 @@ _ACCESS: Final = (
     Incident(
         finding="schema-role-setting",
         title="statements are cancelled after half a second",
+        cause="statement-timeout",
         look_alike=_sql(_for_this_database("SET statement_timeout = ''8s''")),
         plant=_hurried,
         remedy=_sql(_for_this_database("RESET statement_timeout")),
