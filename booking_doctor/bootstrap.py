@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from booking_doctor.adapters.probes import TwilioAccountProbe
 from booking_doctor.adapters.queries import DatabaseQueries
 from booking_doctor.adapters.records import DatabaseRecords
 from booking_doctor.adapters.services import Patience
+from booking_doctor.adapters.signatures import TwilioSignatures
 from booking_doctor.adapters.structure import DatabaseStructure
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
@@ -40,7 +41,9 @@ from booking_doctor.evidence import VariableSource
 from booking_doctor.findings import Progress
 from booking_doctor.settings import (
     COLUMNS,
+    DatabaseSettings,
     Preferences,
+    Secret,
     app_url,
     database_settings,
     preferences,
@@ -50,12 +53,14 @@ from booking_doctor.settings import (
 from booking_doctor.sources import Place
 
 __all__ = [
+    "Backing",
     "BookingService",
     "ChosenSources",
     "Doctor",
     "Planned",
     "Repair",
     "Request",
+    "backing",
     "booking_service",
     "booking_service_for",
     "confirm_booking",
@@ -179,6 +184,58 @@ def booking_service_for(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backing:
+    """
+    What the booking API stands on.
+
+    Attributes:
+        variables: The environment, files included.
+        account_sid: The Twilio account that texts.
+        database: Where the bookings are, for people.
+        ask_database: Asks it something small; raises `DatabaseError` where it does not answer.
+    """
+
+    flow: BookingService
+    signatures: TwilioSignatures
+    variables: Mapping[str, str]
+    app_url: str
+    account_sid: str
+    database: str
+    ask_database: Callable[[], object]
+
+
+def backing(directory: Path, env_files: Sequence[Path], config: Path | None, process: Mapping[str, str]) -> Backing:
+    """
+    What the booking API stands on, for the settings that are found there; see `open_doctor`.
+
+    Raises:
+        UsageError: A named file cannot be read.
+        SettingsError: A variable is missing or malformed.
+        PlanRefused: Variables name different databases.
+    """
+    origins = variable_sources(directory, env_files, process)
+    variables = {name: value for origin in origins for name, value in origin.values.items()}
+    preferred = preferences(*read_preferences(directory, config))
+    database, token = _database_for(variables, preferred), variables.get("TWILIO_AUTH_TOKEN")
+    _refuse_rivals(database.settings)
+    return Backing(
+        flow=booking_service_for(variables, preferred, database=database),
+        signatures=TwilioSignatures(Secret(token) if token else None),
+        variables=variables,
+        app_url=app_url(variables),
+        account_sid=twilio_settings(variables).account_sid,
+        database=f"{database.settings.address}/{database.settings.name}",
+        ask_database=database.place,
+    )
+
+
+def _refuse_rivals(settings: DatabaseSettings) -> None:
+    if settings.rivals:
+        message = f"{' and '.join((settings.variable, *settings.rivals))} name different databases"
+        raise PlanRefused(message, hint="leave only the one that is meant; nothing was sent")
+
+
 def _database_for(variables: Mapping[str, str], preferred: Preferences, *, connections: int = 5) -> Database:
     settings, names = database_settings(variables), preferred.names
     names = names if names.schema else replace(names, schema=settings.schema)
@@ -236,10 +293,7 @@ class Workplace:
             database=self._database,
             at_once=concurrency,
         )
-        settings = self._database.settings
-        if settings.rivals:
-            message = f"{' and '.join([settings.variable, *settings.rivals])} name different databases"
-            raise PlanRefused(message, hint="leave only the one that is meant; nothing was sent")
+        _refuse_rivals(self._database.settings)
         self.queries = DatabaseQueries(self._database)
 
     @contextmanager
@@ -289,7 +343,7 @@ def confirm_booking(token: str) -> Confirmed:
 
 class ChosenSources:
     """
-    PostgreSQL and Twilio, as the variables name them: `booking_doctor.doctor.Sources`.
+    PostgreSQL and Twilio, as the variables name them: `booking_doctor.sources.Sources`.
     """
 
     def __init__(

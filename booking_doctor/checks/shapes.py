@@ -278,6 +278,8 @@ SHAPES: Final[Mapping[str, Shape]] = {
     "BOOKING_APP_URL": _web("the address in a customer's browser"),
     "BOOKING_API_KEY": _plain("the application's settings"),
     "TEST_API_KEY": _plain("the application's settings"),
+    "BOOKING_DEPLOYMENT": _plain("whatever deploys the application"),
+    "BOOKING_COMMIT": _plain("whatever deploys the application"),
     "TEST_EVENT_ID": _plain("the events table"),
     "TEST_PHONE": Shape(
         expected="a number such as +15551234567", source="the telephone that you test with", wrong=_matching(_NUMBER)
@@ -348,16 +350,6 @@ def project_of_database(database: DatabaseSettings) -> str | None:
         return user.rpartition(".")[2]
     match = _PROJECT_HOST.fullmatch(host)
     return match[1] if match and host.startswith("db.") else None
-
-
-def direct_address(database: DatabaseSettings) -> str:
-    """
-    Where the database is without a pooler, for people (Supabase: "Connect to your database").
-    """
-    project = project_of_database(database)
-    return (
-        f"db.{project}.supabase.co:5432, or the pooler's session port, 5432" if project else "the server's own address"
-    )
 
 
 def direct_address(database: DatabaseSettings) -> str:
