@@ -92,13 +92,11 @@ def _undecided(words: Mapping[str | None, int], evidence: Evidence) -> Iterator[
 
 def _faults(cases: Sequence[Case], found: Survey, evidence: Evidence) -> Iterator[Fault]:
     """
-    One for each booking, up to the limit, and one for the others.
+    One for each booking, up to the limit; before them one that counts the others, because nobody reads to the end.
     """
     if not cases:
         return
     texts, rows = evidence.once(unclaimed), recorded(evidence, cases)
-    for case in cases[:NAMED]:
-        yield _fault(case, texts, rows.get(case.id, ()), found.turn, evidence)
     if others := cases[NAMED:]:
         yield Fault(
             subject="booking/others",
@@ -114,6 +112,8 @@ def _faults(cases: Sequence[Case], found: Survey, evidence: Evidence) -> Iterato
             },
             others=len(others),
         )
+    for case in cases[:NAMED]:
+        yield _fault(case, texts, rows.get(case.id, ()), found.turn, evidence)
 
 
 def _bookings(number: int) -> str:
@@ -227,8 +227,6 @@ def booking_sms_not_recorded(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     second = by_second_sid(evidence, [row["sid"] for row in missing])
     left = [row for row in missing if row["sid"] not in second]
     lost = [row for row in left if row["status"] == "confirmed"]
-    for row in lost[:NAMED]:
-        yield _lost(row, evidence)
     if others := lost[NAMED:]:
         yield Fault(
             subject="booking/others",
@@ -237,6 +235,8 @@ def booking_sms_not_recorded(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
             evidence={"booking_id": None, "bookings": len(others), "oldest": iso(others[-1]["created_at"])},
             others=len(others),
         )
+    for row in lost[:NAMED]:
+        yield _lost(row, evidence)
     words = Counter(row["status"] for row in left if row["status"] != "confirmed")
     yield from _undecided(dict(words.most_common()), evidence)
 

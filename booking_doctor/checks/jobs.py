@@ -28,15 +28,15 @@ TOO_MANY_TRIES: Final = 5
 
 _JOBS: Final = """
 WITH job AS (
-  SELECT CAST(j.{jobs.id} AS text) AS id, CAST(j.{jobs.type} AS text) AS type, CAST(j.{jobs.status} AS text) AS status,
-    j.{jobs.attempts} AS attempts, CAST([due] AS timestamptz) AS due
+  SELECT j.{jobs.id} AS key, CAST(j.{jobs.id} AS text) AS id, CAST(j.{jobs.type} AS text) AS type,
+    CAST(j.{jobs.status} AS text) AS status, j.{jobs.attempts} AS attempts, CAST([due] AS timestamptz) AS due
   FROM {jobs} j
 )
 """
 
 _NAMED: Final = """
 SELECT id, type, status, attempts, CASE WHEN isfinite(due) THEN due END AS due, count(*) OVER () AS jobs
-FROM job WHERE [which] ORDER BY due NULLS FIRST, id LIMIT :named
+FROM job WHERE [which] ORDER BY due NULLS FIRST, key LIMIT :named
 """
 
 
@@ -78,6 +78,7 @@ def job_failed(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     When the booking has been cancelled or confirmed without the text. Delete the row, or set it to `done`.
     """
     rows = _those(evidence, _FAILED, since=evidence.window.since, until=evidence.window.until)
+    yield from _others(rows, "failed", MEND)
     for row in rows:
         tries = "1 try" if row["attempts"] == 1 else f"{row['attempts'] or 0} tries"
         yield Fault(
@@ -86,7 +87,6 @@ def job_failed(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
             remedy=MEND,
             evidence=_told(row),
         )
-    yield from _others(rows, "failed too", MEND)
     yield from _unknown(evidence)
 
 
@@ -116,6 +116,7 @@ def job_overdue(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     moments = {"due": evidence.now - OVERDUE, "stuck": evidence.now - STUCK}
     rows = _those(evidence, _WAITING, tries=TOO_MANY_TRIES, **moments)
+    yield from _others(rows, "should have gone long ago", _WORK)
     for row in rows:
         yield Fault(
             subject=f"job/{row['id']}",
@@ -123,7 +124,6 @@ def job_overdue(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
             remedy=_WORK,
             evidence={**_told(row), "status": row["status"]},
         )
-    yield from _others(rows, "are overdue too", _WORK)
     yield from _unknown(evidence)
 
 
@@ -143,13 +143,13 @@ def _told(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _others(rows: Sequence[Mapping[str, Any]], what: str, remedy: str) -> Iterator[Fault]:
     """
-    Those beyond the first `NAMED`, counted.
+    Those beyond the first `NAMED`, counted; told first, because nobody reads to the end.
     """
     others = rows[0]["jobs"] - len(rows) if rows else 0
     if others:
         yield Fault(
             subject="job/others",
-            summary=f"Of the jobs due after those named here {others:,} more {what}.",
+            summary=f"{others:,} more {'job' if others == 1 else 'jobs'} than the {len(rows):,} named here {what}.",
             remedy=remedy,
             evidence={"job_id": None, "jobs": others},
             others=others,

@@ -86,7 +86,8 @@ def finish(report: Report, format: Format, output: Path | None, invocation: Invo
     write(report, format, output, invocation)
     if report.exit_code is ExitCode.INCOMPLETE:
         together: dict[str, list[str]] = {}
-        for skipped in report.skipped:
+        blind = [skipped for skipped in report.skipped if skipped.kind in {"unreachable", "not-permitted"}]
+        for skipped in blind or report.skipped:
             together.setdefault(skipped.reason, []).append(skipped.check)
         for reason, checks in together.items():
             say(f"error: {', '.join(checks)}: {reason}")

@@ -16,6 +16,7 @@ from rich.cells import cell_len, set_cell_size
 
 from booking_doctor.findings import (
     Finding,
+    JSONValue,
     LeftView,
     MigrationView,
     PastRun,
@@ -49,6 +50,11 @@ from booking_doctor.report.words import (
 FINDINGS_SHOWN: Final = 20
 """
 Of one name; the rest is counted.
+"""
+
+PARTS_SHOWN: Final = 6
+"""
+Of one thing that was looked at, such as the hours of a window.
 """
 
 STEPS_SHOWN: Final = 50
@@ -293,9 +299,18 @@ def _run_list(page: Page, cells: Sequence[tuple[str, ...]]) -> None:
 
 def _coverage(page: Page, report: Report) -> None:
     page.section(*[("Looked at", "dim")] if report.coverage else [])
-    items = [f"{words(name).replace('.', ' ')} {figure(value)}" for name, value in flat(report.coverage) if value != 0]
+    items = [item for name, value in report.coverage.items() for item in _figures(name, value)]
     taken = f"took {length_text(report.finished_at - report.started_at)}"
     page.items([*items, taken, f"exit code {report.exit_code.value}"], indent=2, style="dim")
+
+
+def _figures(name: str, value: JSONValue) -> list[str]:
+    """
+    One item, or one for each part of it, up to a limit.
+    """
+    told = [f"{words(part).replace('.', ' ')} {figure(of)}" for part, of in flat({name: value}) if of != 0]
+    more = len(told) - PARTS_SHOWN
+    return told if more <= 0 else [*told[:PARTS_SHOWN], f"{words(name)} of {more:,} more with --format json"]
 
 
 def _next_steps(page: Page, next_steps: Sequence[str]) -> None:

@@ -627,7 +627,7 @@ def test_missing_table(scene: World, look: Look) -> None:
 
 def test_many(scene: World, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The newest are named, and one finding counts the others.
+    The newest are named, and one finding before them counts the others.
     """
     monkeypatch.setattr(bookings, "NAMED", 2)
     named = [booked(scene, "{}", age=HOUR * hours) for hours in (5, 4, 3, 2)][:1:-1]
@@ -635,9 +635,9 @@ def test_many(scene: World, look: Look, monkeypatch: pytest.MonkeyPatch) -> None
     report = look()
 
     subjects = [finding.subject for finding in report.findings]
-    assert subjects == [*(f"booking/{booking}" for booking in named), "booking/others"]
-    assert report.findings[-1].summary.startswith("2 bookings more")
-    assert report.findings[-1].evidence["metadata"] == {"{}": 2}
+    assert subjects == ["booking/others", *(f"booking/{booking}" for booking in named)]
+    assert report.findings[0].summary.startswith("2 bookings more")
+    assert report.findings[0].evidence["metadata"] == {"{}": 2}
     assert report.summary["metadata_empty"] == 4
     assert report.coverage["counted_not_named"] == {"booking-metadata-empty": 2}
 
@@ -652,8 +652,8 @@ def test_many_unrecorded(scene: World, look: Look, monkeypatch: pytest.MonkeyPat
 
     report = look()
 
-    assert [finding.evidence["booking_id"] is None for finding in report.findings] == [False, True]
-    assert report.findings[-1].evidence["bookings"] == 2
+    assert [finding.evidence["booking_id"] is None for finding in report.findings] == [True, False]
+    assert report.findings[0].evidence["bookings"] == 2
 
 
 def test_change_point(scene: World, look: Look) -> None:

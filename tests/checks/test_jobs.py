@@ -165,7 +165,7 @@ def test_known_words_beside_others(scene: World, look: Look) -> None:
 
 def test_many(scene: World, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The first are named, one finding counts the others, and the report says that they are not named.
+    The first are named, one finding before them counts the others, and the report says that they are not named.
     """
     monkeypatch.setattr(jobs, "NAMED", 2)
     late = [job(scene, age=n * HOUR) for n in (5, 4, 3, 2, 1)]
@@ -174,12 +174,12 @@ def test_many(scene: World, look: Look, monkeypatch: pytest.MonkeyPatch) -> None
     report = look()
 
     assert told(report) == [
-        *(f"job-failed:job/{id_}" for id_ in (*gone[:2], "others")),
-        *(f"job-overdue:job/{id_}" for id_ in (*late[:2], "others")),
+        *(f"job-failed:job/{id_}" for id_ in ("others", *gone[:2])),
+        *(f"job-overdue:job/{id_}" for id_ in ("others", *late[:2])),
     ]
     assert [finding.evidence["jobs"] for finding in report.findings if "jobs" in finding.evidence] == [1, 3]
-    assert report.findings[-1].severity is Severity.WARNING
-    assert "3 more are overdue too" in report.findings[-1].summary
+    assert report.findings[3].severity is Severity.WARNING
+    assert report.findings[3].summary == "3 more jobs than the 2 named here should have gone long ago."
     assert report.coverage["counted_not_named"] == {"job-failed": 1, "job-overdue": 3}
 
 

@@ -86,6 +86,20 @@ def test_one_reason_is_told_once(samples: Mapping[str, Report]) -> None:
     assert drawn.count("It is dark.") == 2
 
 
+def test_one_thing_looked_at_does_not_fill_the_page(samples: Mapping[str, Report]) -> None:
+    """
+    Of many hours the first are shown, and how many more there are.
+    """
+    hours = {f"2025-12-{day:02}T10Z": day for day in range(1, 11)}
+
+    drawn = render(replace(samples["healthy"], coverage={"bad_by_hour": hours, "days_read": 7}), Canvas(80))
+
+    assert "bad by hour 2025-12-06T10Z 6" in drawn
+    assert "2025-12-07" not in drawn
+    assert "bad by hour of 4 more with --format json" in drawn.replace("\n  ", " ")
+    assert "days read 7" in drawn
+
+
 def test_the_verdict_comes_first(samples: Mapping[str, Report]) -> None:
     """
     A word and the reason; listing runs and undoing are not called healthy, and a refusal or a half-done apply shouts.
