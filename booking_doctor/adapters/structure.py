@@ -120,12 +120,10 @@ class DatabaseStructure:
         SIDs that more than one row carries, and whether any is empty.
         """
         messages = self._database.tables["messages"].c
-        sid, row_ids = (
-            messages.message_sid,
-            func.array_agg(aggregate_order_by(messages.id, messages.id), type_=ARRAY(Text)),
-        )
-        repeated = select(sid, row_ids[1:_SOME], func.count().over()).where(sid != "").group_by(sid)
-        question = repeated.having(func.count() > 1).order_by(sid).limit(_SOME)
+        sid = messages.message_sid
+        row_ids = func.array_agg(aggregate_order_by(messages.id, messages.id), type_=ARRAY(Text))[1:_SOME]
+        repeated = select(sid, row_ids, func.count().over()).where(sid != "").group_by(sid).having(func.count() > 1)
+        question = repeated.order_by(sid).limit(_SOME)
         with self._database.reading() as connection:
             blank = connection.execute(select(select(sid).where(sid == "").exists())).scalar_one()
             found = connection.execute(question).all()
@@ -203,14 +201,12 @@ class DatabaseStructure:
         """
         Leave nothing of an index that could not be built; where that cannot be done, the journal keeps its beginning.
         """
-        removal = f"DROP INDEX CONCURRENTLY IF EXISTS {self._qualified(statement.target)}"
         with suppress(DatabaseError):
-            with self._database.alone(limits) as connection:
-                _execute(connection, removal)
+            for index in self.catalog().sids:
+                if index.name.raw == statement.target.raw and not index.valid:
+                    with self._database.alone(limits) as connection:
+                        _execute(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {index.name.sql}")
             self.settle()
-
-    def _qualified(self, index: Name) -> str:
-        return f"{self.catalog().schema.sql}.{index.sql}"
 
     # the journal
 

@@ -257,7 +257,8 @@ def schema_customer_id_required(evidence: Evidence) -> Iterator[Fault]:
 ENSURES_UNIQUE: Final = """
 i.indrelid = a.attrelid AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1 AND i.indisunique
   AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) IN (format('(%I IS NOT NULL)', a.attname),
-    format('(%I <> ''''::text)', a.attname), format('((%I)::text <> ''''::text)', a.attname)))
+    format('(%I <> ''''::text)', a.attname), format('((%I)::text <> ''''::text)', a.attname),
+    format('(%I <> ''''::bpchar)', a.attname)))
 """
 """That the index ``i`` is on the column ``a`` alone, and leaves out nothing but rows that have no SID there."""
 

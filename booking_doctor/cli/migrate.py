@@ -4,6 +4,7 @@ Changes of the table `messages`, each shown before it is run.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -55,7 +56,7 @@ def migrate(
 
 def _carry_out(opened: Doctor, planned: PlannedMigration, asked: Request, *, yes: bool) -> Report:
     if planned.view.steps:
-        show(planned.report)
+        show(replace(planned.report, next_steps=()))
         if not planned.refusal:
             ask("Run this?", yes=yes)
     return opened.migrate(planned, asked)

@@ -66,9 +66,9 @@ class Migrating(Reporting):
 
     def _plan_migration(self, verb: Verb, request: Request) -> PlannedMigration:
         catalog = self._sources.structure.catalog()
-        # NOTE: the rows are only asked where there is something to do; it takes a pass over the whole table.
+        # NOTE: the rows are only asked where it matters; it takes a pass over the whole table, and the right to read it.
         idle = not goal_of(verb, Survey())(catalog)
-        survey = Survey() if idle else surveyed(self._sources.structure, verb)
+        survey = surveyed(self._sources.structure, verb) if catalog.owned and not idle else Survey()
         wanted = Change(verb=verb, goal=goal_of(verb, survey), backfill=self._backfill(request.program))
         view = self._view(catalog, wanted, survey, request.disclosure)
         work, command = len(view.steps), f"{request.program} {verb.command} --apply"
@@ -76,7 +76,7 @@ class Migrating(Reporting):
             verb.command,
             ExitCode.FINDINGS if work and request.fail_on is not FailOn.NEVER else ExitCode.OK,
             f"{counted(work, 'statement')} to run" if work else _reached(verb, catalog),
-            summary={**_counts(verb, survey), "planned": work, "applied": 0},
+            summary={**(_counts(verb, survey) if catalog.owned or idle else {}), "planned": work, "applied": 0},
             plan=view,
             next_steps=_first(survey, wanted, request.program) or ([command] if work and not view.refusal else []),
         )

@@ -235,7 +235,7 @@ def alter(wanted: Change, structure: Structure, run: Run | None, *, progress: Pr
     advance = _Advance(wanted, structure, run, progress)
     try:
         with structure.lock() as lock:
-            if structure.attempts():
+            if wanted.verb is Verb.GUARD and structure.attempts():
                 structure.settle()
             while _patiently(partial(advance, lock), structure.patience, progress):
                 pass
@@ -280,7 +280,8 @@ class _Advance:
         return True
 
     def _refuse_in_vain(self, statement: Statement, catalog: Catalog) -> None:
-        if self.done[-1:] == [statement]:
+        again = statement.kind in {one.kind for one in self.done}
+        if again and (statement.kind is not StatementKind.DROP_INDEX or statement in self.done):
             message = f"{statement.kind} of {statement.target.raw} had no effect"
             raise DatabaseError(message, hint="look at the table's definition with psql")
         if statement.kind is StatementKind.DROP_INDEX and catalog.builder is not None:
@@ -326,9 +327,11 @@ def _ended(error: DatabaseError, advance: _Advance) -> DoctorError:
     """
     why, done, halfway = _why(error, advance), advance.done, advance.halfway()
     if done or halfway:
-        stands = [", ".join(str(statement.kind) for statement in done) + " stands"] if done else []
+        ran = ", ".join(str(statement.kind) for statement in done)
+        stands = [f"{ran} {'stands' if len(done) == 1 else 'stand'}"] if done else []
         stands += [f"the index {halfway} is left invalid, which protects nothing"] if halfway else []
-        back = f", or take back what stands: booking-doctor undo {advance.run.id}" if advance.run else ""
+        noted = advance.run if halfway or any(statement.kept for statement in done) else None
+        back = f", or take back what stands: booking-doctor undo {noted.id}" if noted else ""
         return PartlyApplied(f"{' and '.join(stands)}, then: {why}", hint=f"the same command continues{back}")
     if isinstance(error, DatabaseLocked | DatabaseForbidden | RowConflict):
         return PlanRefused(f"{why}; nothing was changed", hint=error.hint)

@@ -1,5 +1,5 @@
 """
-Migrations of `messages`: which statements lead there from the catalog as it is, what each locks, and what forbids it.
+Migrations of `messages`: which statements lead there from the catalog as it is, and what each of them locks.
 
 Nothing is remembered between two statements. What comes next follows from the catalog alone, so an attempt that broke off
 is continued, whoever began it, and one that has reached its end is nothing to do.
@@ -134,7 +134,7 @@ class Statement:
     @property
     def kept(self) -> bool:
         """
-        Whether the journal keeps it; what protects nothing leaves nothing to take back.
+        Whether the journal keeps it: an index is only dropped as a way back, or because it protects nothing.
         """
         return self.kind is not StatementKind.DROP_INDEX
 

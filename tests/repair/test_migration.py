@@ -17,7 +17,7 @@ from booking_doctor.errors import PartlyApplied, PlanRefused
 from booking_doctor.repair.structure import Verb
 from booking_doctor.settings import Names
 from tests.memory import sid
-from tests.repair.cases import CUSTOMER, PHONE, run_sql
+from tests.repair.cases import CUSTOMER, PHONE, AfterTheFirstBatch, run_sql
 from tests.repair.migrating import Site, busy, open_site
 from tests.repair.pooler import pooled
 from tests.repair.test_interruptions import until
@@ -569,6 +569,55 @@ def test_an_index_that_can_be_neither_built_nor_removed(site: Site) -> None:
     assert site.apply(Verb.GUARD, "run-2") == ["drop-index", "create-index"]
     assert site.structure.attempts() == []
     assert [(run.id, run.applied) for run in site.runs()] == [("run-2", 1)]
+
+
+def test_a_half_built_index_is_taken_back(site: Site) -> None:
+    """
+    What a run left behind goes with its undo, and no other migration loses sight of it in between.
+    """
+    blocking = f"INSERT INTO messages (customer_id, direction) VALUES ('{CUSTOMER}', 'outbound')"
+    with busy(site.url, blocking), pytest.raises(PartlyApplied):
+        site.apply(Verb.GUARD)
+
+    site.apply(Verb.RELAX, "run-2")
+    assert [attempt.run_id for attempt in site.structure.attempts()] == ["run-1"]
+    assert site.undo() == ["drop-index"]
+    assert run_sql(site.url, INDEXES) == []
+    assert [(run.id, run.applied, run.undone) for run in site.runs()] == [("run-2", 1, 0), ("run-1", 1, 1)]
+
+
+def test_an_index_that_is_not_recognized(site: Site) -> None:
+    """
+    Where the catalog does not tell that it has become so, nothing is tried twice.
+    """
+    run_sql(
+        site.url, "CREATE FUNCTION pg_get_expr(pg_node_tree, oid) RETURNS text LANGUAGE sql AS $$ SELECT 'nothing' $$"
+    )
+    run_sql(site.url, f'ALTER DATABASE "{site.database.settings.name}" SET search_path = public, pg_catalog')
+    record(site, None, message_sid="")
+    with (
+        open_site(site.url) as strange,
+        pytest.raises(PartlyApplied, match=r"^create-index stands, then: .* no effect"),
+    ):
+        strange.apply(Verb.GUARD)
+
+    assert [row["valid"] for row in run_sql(site.url, INDEXES)] == [True]
+
+
+def test_duplicates_while_an_index_is_rebuilt(site: Site) -> None:
+    """
+    What was removed is named also where nothing could take its place, and no run is named that is not there.
+    """
+    leave_invalid(site)
+    record(site, 1)
+
+    with pytest.raises(PartlyApplied) as stopped:
+        site.apply(Verb.GUARD, progress=AfterTheFirstBatch(lambda: record(site, 1)))
+
+    assert stopped.value.summary.startswith("drop-index stands, then: 1 SID has more than one row: message/")
+    assert stopped.value.hint == "the same command continues"
+    assert run_sql(site.url, INDEXES) == []
+    assert site.runs() == []
 
 
 def test_an_undo_that_is_given_up(site: Site) -> None:
