@@ -153,6 +153,36 @@ def test_reconcile_obeys(scene: World, open_doctor: Callable[..., Doctor]) -> No
     assert both.coverage["ignored_without_match"] == ["message-orphaned:message/gone"]
 
 
+@pytest.mark.parametrize(
+    ("change", "subject"),
+    [
+        ("ALTER TABLE customers RENAME TO clients", "schema-table-missing:schema/customers"),
+        ("ALTER TABLE messages DROP body", "schema-column-missing:schema/messages.body"),
+    ],
+)
+def test_what_is_missing_blinds_only_what_looks_at_it(
+    scene: World, open_doctor: Callable[..., Doctor], change: str, subject: str
+) -> None:
+    """
+    Other tables are looked at; and whoever lives with what is missing hears of the checks that could not be made.
+    """
+    scene.execute(change)
+    scene.execute("CREATE RULE frozen AS ON UPDATE TO pending_bookings DO INSTEAD NOTHING")
+
+    def examined(*ignored: str) -> Report:
+        until = scene.now.date() + timedelta(days=1)
+        entries = tuple(Ignored(fingerprint=fingerprint, reason="a test", until=until) for fingerprint in ignored)
+        request = Request(window=Window(scene.now - timedelta(days=7), scene.now))
+        return open_doctor(Preferences(ignored=entries)).examine("check-schema", select(["schema"]), request)
+
+    blocked = "schema-update-blocked:schema/pending_bookings.metadata"
+    report = examined()
+    assert {subject, blocked} <= {finding.fingerprint for finding in report.findings}
+    assert {skipped.kind for skipped in report.skipped} == {"not-applicable"}
+    assert report.exit_code is ExitCode.FINDINGS
+    assert examined(subject, blocked).exit_code is ExitCode.INCOMPLETE
+
+
 # --- the evidence ----------------------------------------------------------------------------------------------------
 
 

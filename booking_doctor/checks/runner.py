@@ -111,7 +111,13 @@ def why_not(error: BaseException) -> tuple[SkipKind, str]:
 
 
 def _subject(error: Exception, evidence: Evidence) -> str | None:
-    return f"schema/{evidence.database.name(error.table)}" if isinstance(error, NotHere) else None
+    """
+    What the error is about, as a finding would name it.
+    """
+    if not isinstance(error, NotHere):
+        return None
+    table = evidence.database.name(error.table)
+    return f"schema/{table}.{evidence.database.name(error.table, error.column)}" if error.column else f"schema/{table}"
 
 
 def findings_of(outcomes: Iterable[Outcome]) -> list[Finding]:

@@ -23,8 +23,8 @@ NEEDED: Final = {
 }
 """The tables and columns without which neither the application's recording nor the doctor works."""
 
-READY: Final = ("schema-table-missing",)
-"""What a check of needed tables waits for."""
+READY: Final = ("schema-table-missing", "schema-column-missing")
+"""What a check of needed tables comes after: these say which of them there is nothing to look at in."""
 
 WRITTEN: Final = {
     "pending_bookings": ("metadata", "status", "customer_id"),
@@ -57,7 +57,7 @@ def needed(database: Queries, table: str, *columns: str) -> str:
     for column in columns:
         if not database.has(table, column):
             message = f"there is no column {database.name(table, column)} in the table {database.name(table)}"
-            raise NotHere(message, table=table)
+            raise NotHere(message, table=table, column=column)
     return database.relation(table)
 
 

@@ -83,7 +83,7 @@ def blind(subject: str | None, *found: str) -> Callable[[Evidence], Iterator[Fau
     return look
 
 
-NAMES: Any = SimpleNamespace(database=SimpleNamespace(name=lambda table: f"my_{table}"))
+NAMES: Any = SimpleNamespace(database=SimpleNamespace(name=lambda table, column=None: f"my_{column or table}"))
 """Evidence of which only the names of tables are asked."""
 
 
@@ -212,6 +212,19 @@ def test_a_fault_excuses_what_it_blinds(look: Callable[[Evidence], Any]) -> None
     [(check, kind, reason)] = skipped(told)
     assert (check, kind) == ("job-b", "not-applicable")
     assert reason.endswith("; job-a comes first")
+
+
+def test_a_missing_column_excuses_like_a_missing_table() -> None:
+    """
+    The column's own finding does, and the table's, which is there, does not.
+    """
+    missing = raising(NotHere("no column", table="messages", column="body"))
+
+    told = outcomes(made("job-a", ill("schema/my_messages.my_body")), made("job-b", missing, "job-a"))
+    untold = outcomes(made("job-a", ill("schema/my_messages")), made("job-b", missing, "job-a"))
+
+    assert [skip[1] for skip in skipped(told)] == ["not-applicable"]
+    assert [skip[1] for skip in skipped(untold)] == ["unreachable"]
 
 
 @pytest.mark.parametrize("look", [raising(MISSING), blind("schema/my_messages")])
