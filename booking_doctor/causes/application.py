@@ -15,10 +15,19 @@ _OTHERWISE: Final = (
     Clue("update-filtered", -FAIR),
     Clue("update-unprivileged", -FAIR),
     Clue("update-swallowed", -FAIR),
+    Clue("update-filtered-for-us", -FAIR),
+    Clue("update-filtered-perhaps", -FAIR),
     Clue("trigger-changes-metadata", -FAIR),
+    Clue("trigger-unclear", -WEAK),
+    Clue("metadata-not-writable", -FAIR),
+    Clue("metadata-null", -FAIR),
     Clue("cron-empties-bookings", -FAIR),
+    Clue("database-is-replica", -FAIR),
+    Clue("role-read-only", -FAIR),
+    Clue("statements-hurried", -FAIR),
+    Clue("texts-sent-twice", -STRONG),
 )
-"""What the database itself does to such a booking; where that is so, the code needs no fault of its own."""
+"""What the database or a retry does to such a booking; where that is so, the code needs no other fault."""
 
 CAUSES: Final = (
     Cause(
@@ -302,7 +311,7 @@ CAUSES: Final = (
         explains=("texts-sent-twice", "message-unrecorded"),
         needs=(("texts-sent-twice",),),
         proofs=(("texts-sent-twice", "logged-function-timeout"),),
-        clues=(Clue("texts-sent-twice", STRONG + WEAK), Clue("logged-function-timeout", STRONG)),
+        clues=(Clue("texts-sent-twice", STRONG + FAIR), Clue("logged-function-timeout", STRONG)),
         remedy="Write down each text under a unique key before it is sent; record the doubles: booking-doctor backfill",
     ),
     Cause(
@@ -366,13 +375,16 @@ CAUSES: Final = (
         explains=("booking-sms-not-recorded", "message-unrecorded"),
         needs=(("booking-sms-not-recorded",),),
         proofs=(("booking-sms-not-recorded", "no-insert-tried"),),
-        refuted_by=("insert-unprivileged", "insert-swallowed", "trigger-drops-messages", "texts-unrecorded-are-shared"),
+        refuted_by=(
+            *("insert-unprivileged", "insert-swallowed", "trigger-drops-messages", "texts-unrecorded-are-shared"),
+            *("logged-not-null-customer", "logged-foreign-key", "logged-check", "logged-policy", "logged-privilege"),
+            "insert-filtered",
+        ),
         clues=(
             Clue("no-insert-tried", STRONG),
             Clue("ids-burnt", -FAIR),
             Clue("inserts-rolled-back", -FAIR),
             Clue("messages-deleted", -FAIR),
-            Clue("insert-filtered", -FAIR),
         ),
         remedy="Plan the missing rows: booking-doctor backfill; then make confirm copy by SID.",
         remedies=("booking-sms-not-recorded",),

@@ -79,7 +79,7 @@ CAUSES: Final = (
         clues=(
             Clue("update-filtered", STRONG),
             Clue("update-filtered-for-us", STRONG),
-            Clue("update-filtered-perhaps", FAIR),
+            Clue("update-filtered-perhaps", STRONG),
             Clue("update-matched-nothing", FAIR, -FAIR),
             Clue("texts-of-bad-sent", FAIR, -FAIR),
             Clue("bookings-all-bad", WEAK, -WEAK),
@@ -231,7 +231,7 @@ CAUSES: Final = (
         """,
         explains=(
             *("schema-column-generated", "schema-metadata-not-jsonb", "booking-metadata-empty"),
-            "booking-metadata-incomplete",
+            *("booking-metadata-incomplete", "message-unrecorded"),
         ),
         needs=(
             (
@@ -248,7 +248,9 @@ CAUSES: Final = (
             Clue("metadata-not-writable", STRONG),
             Clue("schema-metadata-not-jsonb", STRONG),
             Clue("metadata-unreadable", FAIR),
-            Clue("metadata-null", WEAK),
+            Clue("metadata-may-be-null", FAIR),
+            Clue("metadata-null", STRONG),
+            Clue("function-sets-json", -FAIR),
         ),
         remedy="Make the column jsonb NOT NULL DEFAULT '{}': booking-doctor check-schema says how.",
         remedies=("schema-column-generated", "schema-metadata-not-jsonb"),
@@ -395,7 +397,7 @@ CAUSES: Final = (
         proofs=(("function-sets-nested-path", "updates-came-once", "texts-of-bad-sent"),),
         clues=(
             Clue("function-sets-nested-path", STRONG),
-            Clue("function-sets-json", WEAK),
+            Clue("function-sets-json", FAIR),
             Clue("updates-came-once", FAIR),
             Clue("metadata-null", FAIR),
             Clue("texts-of-bad-sent", WEAK, -FAIR),

@@ -279,6 +279,25 @@ def metadata_not_writable(dossier: Dossier) -> Reading:
     return absent("the metadata can be written") if reading.seen else reading
 
 
+_NULLABLE: Final = """
+SELECT a.attnotnull AS required, a.atthasdef AS filled FROM pg_attribute a
+WHERE a.attrelid = to_regclass(:relation) AND a.attname = :column
+"""
+
+
+@signal
+def metadata_may_be_null(dossier: Dossier) -> Reading:
+    """
+    The metadata has no default, or takes null.
+    """
+    database = dossier.evidence.database
+    place = {"relation": needed(database, "pending_bookings"), "column": database.name("pending_bookings", "metadata")}
+    for row in database.rows(_NULLABLE, **place):
+        if not row["required"] or not row["filled"]:
+            return seen(f"the metadata {'has no default' if not row['filled'] else 'takes null'}")
+    return absent("the metadata has a default and takes no null")
+
+
 def _role_setting(dossier: Dossier, name: str) -> Reading:
     reading = dossier.finding("schema-role-setting")
     for finding in dossier.findings("schema-role-setting"):

@@ -120,11 +120,11 @@ def account_differs(dossier: Dossier) -> Reading:
     )
 
 
-_SWITCH: Final = re.compile(r"(SMS|TEXT|MESSAG|TWILIO|NOTIF)\w*(ENABLED?|DISABLED?|ACTIVE|DRY_?RUN|MOCK|SKIP|OFF)\b")
-_DRY: Final = re.compile(
-    r"\A(DRY_?RUN|SMS_DRY\w*|DISABLE_(SMS|TEXT|MESSAG|TWILIO|NOTIF)\w*|(MOCK|SKIP)_(SMS|TEXT|TWILIO)\w*)\Z"
-)
-_NO: Final = frozenset({"", "0", "false", "no", "off", "disabled"})
+_TEXTS: Final = re.compile(r"SMS|TEXTS?(?![A-Z])|TWILIO|MESSAGING|MESSAGES|NOTIFICATIONS?|NOTIFY")
+_OFF: Final = re.compile(r"DISABLE|DRY_?RUN|MOCK|FAKE|SKIP|SUPPRESS|PAUSE|MUTE|STOP|(?<![A-Z])OFF(?![A-Z])")
+_ON: Final = re.compile(r"ENABLE|ACTIVE|SEND|ALLOW|(?<![A-Z])(USE|ON)(?![A-Z])")
+_TRUE: Final = frozenset({"1", "true", "yes", "on", "enabled"})
+_FALSE: Final = frozenset({"0", "false", "no", "off", "disabled"})
 
 
 @signal
@@ -134,10 +134,17 @@ def sms_switched_off(dossier: Dossier) -> Reading:
     """
     values = {name: value for source in dossier.evidence.variables for name, value in source.values.items()}
     for name, value in sorted(values.items()):
-        negative = bool(re.search(r"DISABLE|DRY|MOCK|SKIP|OFF\b", name))
-        if (_SWITCH.search(name) or _DRY.search(name)) and (value.strip().lower() in _NO) is not negative:
+        if _switches_off(name, value.strip().lower()):
             return seen(f"the variable {name} switches texts off")
     return absent("no variable that is known here switches texts off")
+
+
+def _switches_off(name: str, value: str) -> bool:
+    about_texts = _TEXTS.search(name) is not None or name in {"DRY_RUN", "DRYRUN"}
+    negative, positive = _OFF.search(name), _ON.search(name) or name in {"SMS", "TEXTS"}
+    return about_texts and (
+        (negative is not None and value in _TRUE) or (not negative and bool(positive) and value in _FALSE)
+    )
 
 
 @signal
