@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from booking_doctor.sandbox.incidents import World
     from booking_doctor.sandbox.planted.incident import Episode, Incident
 
+_APP: Final = "https://book.example"
 _TABLES: Final = ("customers", "pending_bookings", "bookings", "messages")
 
 
@@ -159,6 +161,7 @@ class _Story:
         run = self._document("runs")["runs"][0]["id"]
         self._run("And back again.", f"undo {run} --yes", ExitCode.OK)
         self._proof(unrecorded, before, self._digest())
+        self._twice()
 
     def _symptom(self) -> None:
         _say("\nThe symptom", bold=True)
@@ -226,6 +229,32 @@ class _Story:
         if unrecorded or before != after:
             message = "the demo went wrong: the repair or its undo is not what was promised"
             raise SandboxError(message)
+
+    def _twice(self) -> None:
+        """
+        The December fault done once more, and the flow that takes its place, on this very world.
+        """
+        from booking_doctor.bootstrap import booking_service_for
+        from booking_doctor.core.booking import BookingRequest
+        from booking_doctor.errors import RowConflict
+        from booking_doctor.sandbox.old_flow import OldBookingService
+
+        _forget_surroundings()
+        _say("\nThe same booking, the old way and the new", bold=True)
+        wanted = BookingRequest(event_id=self.scene.event(), customer_name="Ada", customer_phone="+15550109999")
+        with closing(OldBookingService(self.scene, _APP)) as old:
+            try:
+                old.initiate_booking(wanted)
+            except RowConflict as refused:
+                _say(f"  old  texted, then: {refused.summary}")
+            else:
+                message = "the demo went wrong: the December fault is none any more"
+                raise SandboxError(message)
+        variables = {**self.scene.environment(), "BOOKING_APP_URL": _APP}
+        with closing(booking_service_for(variables, self.scene.preferences())) as new:
+            confirmed = new.confirm_booking(new.initiate_booking(wanted).token)
+        rows = self.scene.rows("SELECT FROM messages WHERE message_sid = :sid", sid=confirmed.message_sid)
+        _say(f"  new  texted, confirmed, recorded: {len(rows)} row for {confirmed.message_sid}")
 
     def keep(self) -> None:
         _say("\nThe world is yours until Ctrl-C. In another terminal:", bold=True)

@@ -49,6 +49,8 @@ def test_demo(environment: dict[str, str]) -> None:
         "$ booking-doctor reconcile --since 7d",
         *re.findall(r"\$ booking-doctor undo \S+ --yes", told.stdout),
     ]
+    assert re.search(r"old  texted, then: a constraint forbids it: customer_id \(error 23502\)", told.stdout)
+    assert re.search(r"new  texted, confirmed, recorded: 1 row for SM[0-9a-f]{32}", told.stdout)
     assert list(Path(environment["TMPDIR"]).iterdir()) == []
     assert "\x1b" not in told.stdout
 

@@ -338,8 +338,7 @@ class RealDesk:
         self.scene = scene
         self.clock = TestClock()
         scene.account.clock = self.clock.now
-        self.event_id = str(uuid4())
-        scene.execute("INSERT INTO events (id, title, starts_at) VALUES (:id, 'Dinner', now())", id=self.event_id)
+        self.event_id = scene.event()
         self.words: str | None = None
         self.services: list[BookingService] = []
         self.service = self.another_service()
