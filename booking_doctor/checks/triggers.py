@@ -1,13 +1,13 @@
 """
 What happens to rows on their way into the table: triggers, and rules that add a statement.
 
-They are judged by their source. What it does not show is said to be unclear, not to be harmless.
+They are judged by their source, along every path that it has. What it does not show is said to be unclear, not to be
+harmless: nothing is run, because a trigger may do what no rollback takes back.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,11 +15,19 @@ from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.schema import READY, WRITTEN, needed, subject
 from booking_doctor.evidence import Queries
 from booking_doctor.findings import Severity
+from booking_doctor.plpgsql.deeds import Deed, deeds, rewritings
+from booking_doctor.plpgsql.values import Occasion
+from booking_doctor.plpgsql.words import Unreadable, called, is_word, tokens
 
 _TRIGGERS: Final = """
-SELECT t.tgname AS name, t.tgtype::int AS type, p.proname AS function, l.lanname AS language, p.prosrc AS source,
-  format('ALTER TABLE %s DISABLE TRIGGER %I;', CAST(t.tgrelid AS regclass), t.tgname) AS remedy
+SELECT t.tgname AS name, t.tgtype::int AS type, n.nspname AS schema, p.proname AS function, l.lanname AS language,
+  p.prosrc AS source, format('ALTER TABLE %s DISABLE TRIGGER %I;', CAST(t.tgrelid AS regclass), t.tgname) AS remedy,
+  CASE WHEN t.tgqual IS NOT NULL
+    THEN substring(pg_get_triggerdef(t.oid) FROM ' WHEN (\\(.*\\)) EXECUTE ') END AS condition,
+  ARRAY(SELECT CAST(a.attname AS text) FROM pg_attribute a WHERE a.attrelid = t.tgrelid AND a.attnum > 0
+    AND NOT a.attisdropped ORDER BY 1) AS columns
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
+JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE t.tgrelid IN (SELECT to_regclass(:relation) UNION SELECT relid FROM pg_partition_tree(to_regclass(:relation)))
   AND t.tgparentid = 0 AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & CAST(:bit AS int2) <> 0
   AND (t.tgattr::text = '' OR EXISTS (SELECT FROM pg_attribute a
@@ -28,33 +36,63 @@ ORDER BY t.tgname
 """
 
 _ALSO: Final = """
-SELECT w.rulename AS name, pg_get_ruledef(w.oid) AS definition,
+SELECT w.rulename AS name, pg_get_ruledef(w.oid) AS source, w.ev_qual::text = '<>' AS always,
   format('DROP RULE %I ON %s;', w.rulename, CAST(w.ev_class AS regclass)) AS remedy
 FROM pg_rewrite w WHERE w.ev_class = to_regclass(:relation) AND w.ev_type = CAST(:event AS "char") AND NOT w.is_instead
   AND w.ev_enabled IN ('O', 'A') ORDER BY w.rulename
 """
 
-_ROW, _BEFORE, _DELETE, _INSTEAD_OF = 1, 2, 8, 64
+_ELSEWHERE: Final = """
+SELECT t.tgname AS name, CAST(t.tgrelid AS regclass)::text AS relation, p.prosrc AS source,
+  format('ALTER TABLE %s DISABLE TRIGGER %I;', CAST(t.tgrelid AS regclass), t.tgname) AS remedy
+FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A') AND l.lanname = 'plpgsql'
+  AND strpos(lower(p.prosrc), lower(:table)) > 0
+  AND NOT EXISTS (SELECT FROM unnest(CAST(:relations AS text[])) AS own(relation) WHERE t.tgrelid = to_regclass(own.relation)
+    OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(to_regclass(own.relation))))
+ORDER BY relation, t.tgname
+"""
+
+_FUNCTIONS: Final = """
+SELECT p.proname AS name, l.lanname AS language, p.provolatile = 'v' AS volatile,
+  CASE WHEN l.lanname = 'sql' AND p.prosrc = '' THEN pg_get_functiondef(p.oid) ELSE p.prosrc END AS source
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+WHERE p.proname = ANY (CAST(:names AS text[])) AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND p.prorettype <> CAST('trigger' AS regtype)
+  AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname <> 'dblink'
+    WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+ORDER BY p.proname, p.oid
+"""
+"""Functions that are somebody's own. Those that come with an extension are taken for harmless, unless they run SQL."""
+
+_ROW, _BEFORE, _INSTEAD_OF = 1, 2, 64
 _HARMLESS: Final = frozenset(
     {"moddatetime", "suppress_redundant_updates_trigger", "tsvector_update_trigger", "tsvector_update_trigger_column"}
 )
 """Functions in C that come with PostgreSQL and touch a time or a search column, or skip what changes nothing."""
 
+_WEBHOOK: Final = ("supabase_functions", "http_request")
+"""The function of AFTER triggers that only calls somebody: Supabase's webhooks."""
 
 _KEPT: Final = {"pending_bookings": ("metadata",), "messages": WRITTEN["messages"]}
 """What must come through a trigger unchanged, by table."""
 
+_PRESENT: Final = ("metadata", "direction", "message_sid", "to_number")
+"""What of it the application never writes as null."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Deed:
+class _Suspect:
     """
-    What a trigger or rule does to the rows that pass it.
+    A trigger or rule, and one thing that it does.
+
+    Attributes:
+        remedy: The SQL that ends it.
     """
 
     name: str
-    does: str
+    deed: Deed
     remedy: str
-    certain: bool = True
 
 
 @check(Severity.ERROR, after=READY)
@@ -78,130 +116,125 @@ def schema_trigger_interferes(evidence: Evidence) -> Iterator[Fault]:
     Where the change is meant, such as a trigger that masks bodies. Triggers that only set a time, or columns that hold no
     SMS, are not reported.
     """
-    for table, event, bit in (("pending_bookings", "2", 16), ("messages", "3", 4)):
-        deeds = _deeds(evidence.database, table, event, bit)
-        if deeds:
-            yield _interference(evidence.database, table, deeds)
+    for table, event, bit in (("pending_bookings", "UPDATE", 16), ("messages", "INSERT", 4)):
+        suspects = list(_Watch(evidence.database).suspects(table, event, bit))
+        if suspects:
+            yield _interference(evidence.database, table, suspects)
 
 
-def _deeds(database: Queries, table: str, event: str, bit: int) -> list[_Deed]:
-    kept = [database.name(table, column) for column in _KEPT[table]]
-    relation = needed(database, table)
-    source = _Source(table=database.name(table), kept=frozenset(kept))
-    triggers = database.rows(_TRIGGERS, relation=relation, bit=bit, columns=kept)
-    judged = [(row, source.judge(row)) for row in triggers]
-    rules = [(row, source.rewrites(row["definition"])) for row in database.rows(_ALSO, relation=relation, event=event)]
-    return [
-        *(_deed("trigger", row, *judgement) for row, judgement in judged if judgement),
-        *(_deed("rule", row, "writes to the same table again") for row, again in rules if again),
-    ]
-
-
-def _deed(kind: str, row: Mapping[str, Any], does: str, certain: bool = True) -> _Deed:
-    return _Deed(
-        name=f"{kind} {row['name']}",
-        does=does,
-        remedy=row["remedy"],
-        certain=certain,
-    )
-
-
-def _interference(database: Queries, table: str, deeds: Sequence[_Deed]) -> Fault:
-    told = "; ".join(f"the {deed.name} {deed.does}" for deed in deeds)
+def _interference(database: Queries, table: str, suspects: Sequence[_Suspect]) -> Fault:
+    told = "; ".join(f"the {suspect.name} {suspect.deed.does}" for suspect in suspects)
     stored = "stored metadata" if table == "pending_bookings" else "inserted rows"
     return Fault(
         subject=subject(database, table, "metadata" if table == "pending_bookings" else None),
         summary=f"In {database.name(table)} {told}; {stored} should stay as written.",
-        remedy=f"Mend the function, or run: {' '.join(deed.remedy for deed in deeds)}",
+        remedy=f"Mend the function, or run: {' '.join(dict.fromkeys(suspect.remedy for suspect in suspects))}",
         # NOTE: the definitions are left out: a webhook's holds the key that it calls with.
-        evidence={"interfering": [deed.name for deed in deeds]},
-        severity=None if any(deed.certain for deed in deeds) else Severity.WARNING,
+        evidence={"interfering": list(dict.fromkeys(suspect.name for suspect in suspects))},
+        severity=None if any(suspect.deed.certain for suspect in suspects) else Severity.WARNING,
     )
 
 
-_NOT_CODE: Final = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
-_NEW: Final = r"new(?:\s*\.\s*(\"(?:[^\"]|\"\")+\"|\w+))?(?:\s*\[[^]]*\])*"
-_ASSIGNED: Final = (
-    re.compile(rf"\b{_NEW}\s*:=", re.IGNORECASE),
-    re.compile(rf"(?:^|;|\bbegin|\bthen|\belse|\bloop|>>)\s*{_NEW}\s*=", re.IGNORECASE),
-    re.compile(rf"\binto\s+(?:strict\s+)?(?:[\w.\"\s]+,\s*)*{_NEW}(?![\w.])", re.IGNORECASE),
-)
-_CALLERS: Final = frozenset({"http_request"})
-"""Functions of AFTER triggers that only call somebody: Supabase's webhooks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
+class _Watch:
     """
-    Judges the source of triggers on one table.
-
-    Attributes:
-        kept: The columns that must come through.
+    Watches over the columns that must come through, in both tables.
     """
 
-    table: str
-    kept: frozenset[str]
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+        self._columns = {
+            database.name(table): frozenset(database.name(table, column) for column in columns)
+            for table, columns in _KEPT.items()
+        }
 
-    def judge(self, trigger: Mapping[str, Any]) -> tuple[str, bool] | None:
-        """
-        What the trigger does to a row, and whether its source shows it; None where it does nothing to it.
-        """
-        if trigger["language"] != "plpgsql":
-            known = trigger["language"] in {"c", "internal"} and trigger["function"] in _HARMLESS
-            return None if known else (f"runs {trigger['function']}, whose source cannot be read", False)
-        code = _NOT_CODE.sub(" '' ", trigger["source"])
-        kind = trigger["type"]
-        before = bool(kind & _ROW and kind & (_BEFORE | _INSTEAD_OF))
-        if before:
-            if changed := self._changed(code):
-                return f"sets {changed}", True
-            if _drops(code):
-                return "returns NULL or OLD, which drops the change", True
-        if self.rewrites(code):
-            return "writes to the same table again", True
-        if not before and trigger["function"].rpartition(".")[2] in _CALLERS:
-            return None
-        return _unclear(code, before=before)
+    def suspects(self, table: str, event: str, bit: int) -> Iterator[_Suspect]:
+        relation, name = needed(self._database, table), self._database.name(table)
+        rules = {"UPDATE": "2", "INSERT": "3"}
+        for row in self._database.rows(_TRIGGERS, relation=relation, bit=bit, columns=sorted(self._columns[name])):
+            for deed in self._judged(row, table, event):
+                yield _Suspect(name=f"trigger {row['name']}", deed=deed, remedy=row["remedy"])
+        for row in self._database.rows(_ALSO, relation=relation, event=rules[event]):
+            for deed in self._rewrites(row["source"], name, always=row["always"]):
+                yield _Suspect(name=f"rule {row['name']}", deed=deed, remedy=row["remedy"])
+        if table == "pending_bookings":
+            yield from self._elsewhere(name)
 
-    def _changed(self, code: str) -> str:
+    def _elsewhere(self, name: str) -> Iterator[_Suspect]:
         """
-        The kept columns that are assigned; all of them where the whole row is.
+        Triggers of other tables that reach over to the metadata.
         """
-        names = [_plain(match[1]) for pattern in _ASSIGNED for match in pattern.finditer(code)]
-        return "the whole row" if None in names else ", ".join(sorted(self.kept.intersection(filter(None, names))))
+        relations = [self._database.relation(table) for table in _KEPT]
+        for row in self._database.rows(_ELSEWHERE, table=name, relations=relations):
+            for deed in self._rewrites(row["source"], name, always=False):
+                yield _Suspect(name=f"trigger {row['name']} on {row['relation']}", deed=deed, remedy=row["remedy"])
 
-    def rewrites(self, code: str) -> bool:
+    def _judged(self, row: Mapping[str, Any], table: str, event: str) -> Iterable[Deed]:
         """
-        Whether it deletes from the table, or updates a kept column of it.
+        What the trigger does to a row.
         """
-        own = rf'(?:only\s+)?(?:(?:"[^"]+"|\w+)\s*\.\s*)?"?{re.escape(self.table)}"?(?!\w)'
-        if re.search(rf"\b(?:delete\s+from|merge\s+into)\s+{own}", code, re.IGNORECASE):
-            return True
-        updates = re.finditer(rf"\bupdate\s+{own}([^;]*)", code, re.IGNORECASE)
-        assigned = (
-            re.split(r"\b(?:where|from)\b", update[1], maxsplit=1, flags=re.IGNORECASE)[0] for update in updates
+        kind = row["type"]
+        if row["language"] != "plpgsql":
+            known = row["language"] in {"c", "internal"} and row["function"] in _HARMLESS
+            return [] if known else [Deed(f"runs {row['function']}, whose source cannot be read", False)]
+        if (row["schema"], row["function"]) == _WEBHOOK and not kind & _BEFORE:
+            return []
+        occasion = self._occasion(row, table, event)
+        own = deeds(row["source"], occasion, self._columns, row["condition"] or "")
+        instead = [Deed("does the writing in place of the view", False)] if kind & _INSTEAD_OF else []
+        return dict.fromkeys([*instead, *own, *self._called(row["source"], {row["function"]})])
+
+    def _occasion(self, row: Mapping[str, Any], table: str, event: str) -> Occasion:
+        name, kind = self._database.name(table), row["type"]
+        before_row = bool(kind & _ROW and kind & _BEFORE)
+        return Occasion(
+            event=event,
+            table=name,
+            kept=self._columns[name],
+            present=frozenset(self._database.name(table, column) for column in _PRESENT if column in _KEPT[table]),
+            returned=before_row,
+            stored=not kind & _BEFORE or (before_row and event == "UPDATE"),
+            key="initial_sms",
+            columns=frozenset(row["columns"]),
         )
-        words = {word.lower() for part in assigned for word in re.findall(r"\w+", part)}
-        return not words.isdisjoint(name.lower() for name in self.kept)
 
+    def _rewrites(self, source: str, table: str, *, always: bool) -> Iterator[Deed]:
+        """
+        What statements do to the watched columns of a table.
+        """
+        try:
+            found = list(rewritings(tokens(source), {table: self._columns[table]}))
+        except Unreadable:
+            yield Deed("has a source that is not understood", False)
+            return
+        for rewriting in found:
+            certain = always and rewriting.same_row and rewriting.afresh
+            yield Deed(rewriting.does if certain else f"perhaps {rewriting.does}", certain)
 
-def _plain(name: str | None) -> str | None:
-    if name is None:
-        return None
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+    def _called(self, source: str, seen: Collection[str]) -> Iterator[Deed]:
+        """
+        What functions may do that the source calls, and those that they call.
+        """
+        try:
+            names = sorted({*called(tokens(source))} - {*seen})
+        except Unreadable:
+            return
+        for row in self._database.rows(_FUNCTIONS, names=names) if names else ():
+            yield from (Deed(f"calls {row['name']}, which {does}", False) for does in self._may(row))
+            if row["language"] in {"sql", "plpgsql"}:
+                yield from self._called(row["source"], {*seen, *names})
 
-
-def _drops(code: str) -> bool:
-    # NOTE: a function that asks for the operation serves DELETE as well, and has to return OLD for that.
-    excused = re.search(r"\btg_op\b", code, re.IGNORECASE)
-    return bool(re.search(r"\breturn\s+(?:null)\b" if excused else r"\breturn\s+(?:null|old)\b", code, re.IGNORECASE))
-
-
-def _unclear(code: str, *, before: bool) -> tuple[str, bool] | None:
-    if re.search(r"\braise\s+(?:exception\b|sqlstate\b|''|using\b)|\bassert\b", code, re.IGNORECASE):
-        return "may refuse the row with an exception", False
-    if re.search(r"\bexecute\b", code, re.IGNORECASE):
-        return "runs SQL that its source does not show", False
-    if before and re.search(r"\breturn\s+(?!(?:new|null|old)\s*;)|\b(?:perform|call)\b", code, re.IGNORECASE):
-        return "hands the row on to what its source does not show", False
-    return None
+    def _may(self, row: Mapping[str, Any]) -> Iterator[str]:
+        """
+        What a function of somebody's own may do to rows.
+        """
+        if row["language"] not in {"sql", "plpgsql"}:
+            if row["volatile"]:
+                yield "has a source that cannot be read"
+            return
+        words = tokens(row["source"])
+        if row["volatile"]:
+            yield from (f"perhaps {rewriting.does}" for rewriting in rewritings(words, self._columns))
+            if any(is_word(word, "execute") for word in words):
+                yield "runs SQL that its source does not show"
+        if any(is_word(word, "raise") for word in words):
+            yield "may raise an exception"

@@ -238,7 +238,7 @@ _ACCESS: Final = (
     ),
     Incident(
         finding="schema-trigger-interferes",
-        title="a trigger drops new messages",
+        title="a trigger that was made for afterwards drops new messages",
         cause="trigger-resets-metadata",
         look_alike=_sql(
             _function("told", "PERFORM pg_notify('messages', CAST(NEW.id AS text)); RETURN NULL;"),
@@ -246,10 +246,10 @@ _ACCESS: Final = (
         ),
         plant=_breaking(
             "messages",
-            _function("once", "IF NEW.message_type = 'sms' THEN RETURN NULL; END IF; RETURN NEW;"),
-            "CREATE TRIGGER once BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION once()",
+            "DROP TRIGGER told ON messages",
+            "CREATE TRIGGER told BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION told()",
         ),
-        remedy=_sql(_function("once", "RETURN NEW;")),
+        remedy=_sql(_function("told", "PERFORM pg_notify('messages', CAST(NEW.id AS text)); RETURN NEW;")),
     ),
     Incident(
         finding="schema-role-setting",

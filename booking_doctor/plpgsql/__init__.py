@@ -1,0 +1,3 @@
+"""
+What a trigger's function does to the row that passes it, told from its source alone. Nothing here asks a database.
+"""

@@ -1,0 +1,269 @@
+"""
+Who may write what, judged against what the server really does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from booking_doctor.errors import ExitCode
+from booking_doctor.findings import Report, Severity
+from booking_doctor.sandbox.incidents import World
+from booking_doctor.settings import Names, Preferences
+from tests.checks.schema_cases import GRANTED, SECURED, Look, a_role, advised, as_role, reached_as, run
+
+_numbers = count()
+
+# --- privileges, policies, rules -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setup", "seen", "outcome"),
+    [
+        ("", "no privilege to UPDATE metadata; it has no privilege to SELECT token", "42501"),
+        (GRANTED, None, 1),
+        ("GRANT SELECT (token), UPDATE (metadata) ON pending_bookings TO ROLE", None, 1),
+        ("GRANT UPDATE (metadata) ON pending_bookings TO ROLE", "no privilege to SELECT token", "42501"),
+        ("GRANT SELECT ON pending_bookings TO ROLE; GRANT UPDATE (status) ON pending_bookings TO ROLE", "UPDATE metadata", "42501"),
+        (GRANTED + "REVOKE USAGE ON SCHEMA public FROM PUBLIC", "may not use the schema public", "42501"),
+        (SECURED, "no policy lets it SELECT, so it changes 0 rows without an error; row level security is on and no policy lets it UPDATE", 0),
+        (SECURED + "CREATE POLICY u ON pending_bookings FOR UPDATE USING (true)", "no policy lets it SELECT", 0),
+        (SECURED + "CREATE POLICY s ON pending_bookings FOR SELECT USING (true)", "no policy lets it UPDATE", 0),
+        (SECURED + "CREATE POLICY a ON pending_bookings USING (true)", None, 1),
+        (SECURED + "CREATE POLICY a ON pending_bookings USING (false)", "no policy lets it SELECT", 0),
+        (SECURED + "CREATE POLICY a ON pending_bookings TO CURRENT_USER USING (true)", "no policy lets it SELECT", 0),
+        (
+            SECURED + "CREATE POLICY s ON pending_bookings FOR SELECT USING (true);"
+            " CREATE POLICY u ON pending_bookings FOR UPDATE WITH CHECK (true)",
+            "no policy lets it UPDATE",
+            0,
+        ),
+        (
+            SECURED + "CREATE POLICY s ON pending_bookings FOR SELECT USING (true);"
+            " CREATE POLICY u ON pending_bookings FOR UPDATE USING (true) WITH CHECK (false)",
+            "no policy lets it UPDATE",
+            "42501",
+        ),
+        (
+            SECURED + "CREATE POLICY a ON pending_bookings USING (true);"
+            ' CREATE POLICY "no; one" ON pending_bookings AS RESTRICTIVE USING (false)',
+            'the restrictive policy "no; one" lets nothing through',
+            0,
+        ),
+        (SECURED + "ALTER ROLE ROLE BYPASSRLS", None, 1),
+        (GRANTED + "CREATE RULE r AS ON UPDATE TO pending_bookings DO INSTEAD NOTHING", "by the rule r nothing is done", 0),
+    ],
+)  # fmt: skip
+def test_who_may_update(scene: World, role: str, look: Look, setup: str, seen: str | None, outcome: int | str) -> None:
+    """
+    The catalog's verdict is what an UPDATE by token meets, and the remedy makes it work.
+    """
+    scene.pending_booking("+15550101001", token="tok_1")
+    run(scene, setup, role)
+    preferences = Preferences(application_role=role)
+    update = "UPDATE public.pending_bookings SET metadata = '{}' WHERE token = 'tok_1'"
+
+    found = look("schema-update-blocked", preferences=preferences)
+
+    assert as_role(scene, role, update) == outcome
+    if seen is None:
+        assert found == []
+        return
+    (finding,) = found
+    assert seen in finding.summary
+    assert (finding.severity, finding.subject) == (Severity.ERROR, "schema/pending_bookings.metadata")
+    if '"' not in seen:
+        run(scene, advised(finding))
+        if "rule" not in seen and "(true) WITH CHECK (false)" not in setup:
+            assert look("schema-update-blocked", preferences=preferences) == []
+            assert as_role(scene, role, update) == 1
+
+
+@pytest.mark.parametrize(
+    ("setup", "seen", "outcome"),
+    [
+        ("", "no privilege to INSERT customer_id, direction, message_sid, body, status", "42501"),
+        (GRANTED, None, 1),
+        ("GRANT INSERT (customer_id, direction, body, status) ON messages TO ROLE", "INSERT message_sid", "42501"),
+        (SECURED, "no policy lets it INSERT", "42501"),
+        (SECURED + "CREATE POLICY i ON messages FOR INSERT WITH CHECK (true)", None, 1),
+        (SECURED + "CREATE POLICY s ON messages FOR SELECT USING (true)", "no policy lets it INSERT", "42501"),
+        (GRANTED + "CREATE RULE r AS ON INSERT TO messages DO INSTEAD NOTHING", "by the rule r nothing is done", 0),
+        (
+            GRANTED + "ALTER TABLE messages ALTER COLUMN id DROP IDENTITY; CREATE SEQUENCE ids;"
+            " ALTER TABLE messages ALTER COLUMN id SET DEFAULT nextval('ids')",
+            "may not use the sequence ids",
+            "42501",
+        ),
+    ],
+)
+def test_who_may_insert(scene: World, role: str, look: Look, setup: str, seen: str | None, outcome: int | str) -> None:
+    """
+    The catalog's verdict is what an INSERT meets, and the remedy makes it work.
+    """
+    customer = scene.customer("+15550101001")
+    run(scene, setup, role)
+    preferences = Preferences(application_role=role)
+    insert = (
+        "INSERT INTO messages (customer_id, direction, message_sid, body, status) VALUES (%s, 'outbound', 'S', '', '')"
+    )
+
+    found = look("schema-insert-blocked", preferences=preferences)
+
+    assert as_role(scene, role, insert, customer) == outcome
+    assert [str(seen) in finding.summary for finding in found] == ([True] if seen else [])
+    for finding in found:
+        assert (finding.severity, finding.subject) == (Severity.ERROR, "schema/messages")
+        run(scene, advised(finding))
+        assert look("schema-insert-blocked", preferences=preferences) == []
+        assert as_role(scene, role, insert, customer) == 1
+
+
+def test_what_depends_on_the_row_is_a_warning(scene: World, role: str, look: Look) -> None:
+    """
+    Nobody can tell from the catalog which rows a policy lets through, and nobody claims it.
+    """
+    run(scene, SECURED + "CREATE POLICY mine ON pending_bookings USING (status = 'pending')", role)
+
+    (finding,) = look("schema-update-blocked", preferences=Preferences(application_role=role))
+
+    assert finding.severity is Severity.WARNING
+    assert "may be unable to update pending_bookings.metadata by token" in finding.summary
+    assert "depends on the row, by the policy mine" in finding.summary
+    assert "status = 'pending'" in str(finding.evidence["explain"])
+
+
+def test_a_policy_of_a_group_counts_for_its_members(scene: World, role: str, look: Look) -> None:
+    """
+    A role has the policies of the roles it is a member of.
+    """
+    with a_role(scene, f"group_{os.getpid()}_{next(_numbers)}", "NOLOGIN") as group:
+        run(
+            scene,
+            f"{SECURED} GRANT {group} TO ROLE; CREATE POLICY g ON pending_bookings TO {group} USING (true)",
+            role,
+        )
+
+        assert look("schema-update-blocked", preferences=Preferences(application_role=role)) == []
+
+
+def test_what_only_the_server_knows(scene: World, role: str, look: Look) -> None:
+    """
+    Where the catalog sees nothing wrong and EXPLAIN is refused, that counts.
+    """
+    run(
+        scene,
+        SECURED + "CREATE FUNCTION mine() RETURNS boolean STABLE LANGUAGE sql AS 'SELECT true';"
+        " REVOKE EXECUTE ON FUNCTION mine() FROM PUBLIC; CREATE VIEW seen AS SELECT * FROM pending_bookings WHERE mine()",
+        role,
+    )
+    run(scene, "GRANT SELECT, UPDATE ON seen TO ROLE", role)
+    names = Names(tables={"pending_bookings": "seen"})
+
+    (finding,) = look("schema-update-blocked", preferences=Preferences(application_role=role, names=names))
+
+    assert "the server refuses it (permission denied for function mine)" in finding.summary
+
+
+def test_a_view_that_takes_no_update(scene: World, look: Look) -> None:
+    """
+    A view may stand for the table, but not one that cannot be written.
+    """
+    run(scene, "CREATE VIEW seen AS SELECT DISTINCT * FROM pending_bookings")
+
+    (finding,) = look(
+        "schema-update-blocked", preferences=Preferences(names=Names(tables={"pending_bookings": "seen"}))
+    )
+
+    assert "seen is a view that takes no UPDATE" in finding.summary
+
+
+def test_which_role_is_meant(scene: World, role: str, look: Look) -> None:
+    """
+    The one that the settings name, else Supabase's, else the doctor's own, which may be another than the application's.
+    """
+    run(scene, "GRANT SELECT ON pending_bookings TO ROLE", role)
+    (own,) = look("schema-update-blocked", DATABASE_URL=reached_as(scene, role))
+    with a_role(scene, "service_role", "NOLOGIN"):
+        (supabase,) = look("schema-update-blocked")
+
+    assert own.evidence["role"] == role
+    assert own.remedy.startswith("If the application uses another role, name it as application_role")
+    assert supabase.evidence["role"] == "service_role"
+    assert supabase.remedy.startswith("Run: GRANT UPDATE")
+    assert look("schema-update-blocked") == []
+
+
+def test_a_role_that_is_not_there(report: Callable[..., Report]) -> None:
+    """
+    What was to be judged by a role that does not exist was not judged.
+    """
+    seen = report("schema-insert-blocked", preferences=Preferences(application_role="nobody"))
+
+    assert seen.exit_code is ExitCode.INCOMPLETE
+    assert "there is no role nobody" in seen.skipped[0].reason
+
+
+def test_a_role_that_may_not_be_taken(scene: World, role: str, look: Look) -> None:
+    """
+    Where the doctor may not act as the application's role, the catalog's verdict stands, and it is said that nobody
+    was asked.
+    """
+    run(scene, "GRANT SELECT ON pending_bookings TO ROLE", role)
+
+    (finding,) = look(
+        "schema-update-blocked",
+        preferences=Preferences(application_role="pg_monitor"),
+        DATABASE_URL=reached_as(scene, role),
+    )
+
+    assert finding.evidence["explain"] == ["not asked: the doctor's role may not take this one"]
+
+
+# --- settings of the role --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "severity", "trouble"),
+    [
+        ("default_transaction_read_only = on", Severity.ERROR, "every write of"),
+        ("default_transaction_read_only = off", None, ""),
+        ("statement_timeout = 900", Severity.WARNING, "cancelled after 0.9 s"),
+        ("statement_timeout = '0'", None, ""),
+        ("statement_timeout = '8s'", None, ""),
+        ('search_path = app, "$user"', Severity.WARNING, "does not find the table customers, which is in the schema public"),
+        ('search_path = "$user", Public, "Odd, one"', None, ""),
+        ("work_mem = '4MB'", None, ""),
+    ],
+)  # fmt: skip
+def test_settings_of_the_role(
+    scene: World, role: str, look: Look, setting: str, severity: Severity | None, trouble: str
+) -> None:
+    """
+    Settings that come with the role are read as the server means them, and the remedy takes them back.
+    """
+    run(scene, f"ALTER ROLE ROLE SET {setting}", role)
+    preferences = Preferences(application_role=role)
+
+    found = look("schema-role-setting", preferences=preferences)
+
+    assert [finding.severity for finding in found] == ([severity] if severity else [])
+    for finding in found:
+        assert trouble in finding.summary
+        run(scene, advised(finding))
+    assert look("schema-role-setting", preferences=preferences) == []
+
+
+def test_the_nearest_setting_counts(scene: World, role: str, look: Look) -> None:
+    """
+    What is set for a role in this database goes before what is set for the role or for the database.
+    """
+    name = scene.url.rpartition("/")[2]
+    run(scene, f"ALTER ROLE ROLE SET statement_timeout = 1; ALTER DATABASE {name} SET statement_timeout = 2", role)
+    run(scene, f"ALTER ROLE ROLE IN DATABASE {name} SET statement_timeout = '5s'", role)
+
+    assert look("schema-role-setting", preferences=Preferences(application_role=role)) == []
