@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
@@ -198,7 +198,7 @@ class Backing:
 
     flow: BookingService
     signatures: TwilioSignatures
-    variables: Mapping[str, str]
+    variables: Mapping[str, str] = field(repr=False)
     app_url: str
     account_sid: str
     database: str

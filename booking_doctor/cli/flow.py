@@ -103,7 +103,7 @@ def _introduce(behind: Backing, address: str) -> None:
 
 _PERSONAL: Final = (
     (re.compile(r"\+[0-9][0-9 ().-]{5,}[0-9]|(?<![0-9A-Za-z-])[0-9]{9,15}(?![0-9A-Za-z-])"), "(phone)"),
-    (re.compile(r"[^\s@:/<>\"']+@[^\s@:/<>\"']+"), "(e-mail)"),
+    (re.compile(r"[^\s@:/*<>\"']+@[^\s@:/<>\"']+"), "(e-mail)"),
 )
 
 

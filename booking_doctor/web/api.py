@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final, Protocol
@@ -115,7 +115,7 @@ class Installation:
     keys: Keys
     app_url: str
     ask_database: Callable[[], object]
-    variables: Mapping[str, str]
+    variables: Mapping[str, str] = field(repr=False)
     now: Callable[[], datetime]
 
 
@@ -239,7 +239,6 @@ def create_app(installation: Installation) -> Doorway:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        separate_input_output_schemas=False,
     )
     api = BookingApi(installation)
     _bookings(app, api)
@@ -282,6 +281,7 @@ def _surroundings(app: FastAPI, api: BookingApi) -> None:
         STATUS_ADDRESS,
         operation_id="takeStatus",
         status_code=204,
+        response_model=None,
         responses=documented(403, 408, 413, 415, 422, 500, 503),
         openapi_extra=_takes(FORM, inline(StatusForm)),
     )(api.status)

@@ -138,7 +138,7 @@ class InitiateAnswer(Document):
 
     booking_id: str
     token: str
-    sms: SmsAnswer | None
+    sms: SmsAnswer | None = None
     debug: DebugAnswer | None = None
 
     @classmethod

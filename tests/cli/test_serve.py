@@ -28,7 +28,8 @@ from booking_doctor.cli.app import COMMANDS, app
 from booking_doctor.errors import ExitCode
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.sandbox.twilio_faults import Fault, On
-from tests.web.conftest import BOOKING_KEY, CONFIRM, EVENT, HEALTH, INITIATE, PHONE, TEST_KEY, environment
+from tests.web.conftest import BOOKING_KEY, CONFIRM, EVENT, HEALTH, INITIATE, PHONE, TEST_KEY, Client, environment
+from tests.web.conftest import served as served_here
 
 for _module in COMMANDS:
     import_module(f"booking_doctor.cli.{_module}")
@@ -81,11 +82,11 @@ class Served:
             session.trust_env = False
             return session.request(method, f"{self.url}{address}", timeout=30, **options)
 
-    def initiate(self, key: str = BOOKING_KEY) -> requests.Response:
+    def initiate(self) -> requests.Response:
         """
         Make a booking.
         """
-        return self.ask("POST", INITIATE, json=BODY, headers={"X-API-Key": key})
+        return self.ask("POST", INITIATE, json=BODY, headers={"X-API-Key": BOOKING_KEY, "Idempotency-Key": "k"})
 
     def end(self, how: signal.Signals) -> int:
         """
@@ -185,9 +186,10 @@ def test_it_finishes_what_it_has_in_hand(scene: World) -> None:
     assert row["metadata"]["initial_sms"]["state"] == "sent"
 
 
-def test_a_second_interrupt_does_not_wait(scene: World) -> None:
+def test_a_second_interrupt_does_not_wait(scene: World, tmp_path: Path) -> None:
     """
-    Ctrl-C twice ends at once, also while Twilio hangs; what was in hand stays findable, as after a crash.
+    Ctrl-C twice ends at once, also while Twilio hangs. What was in hand stays findable, as after a crash: to the next
+    server the same idempotency key is the same booking, whose text is not sent again.
     """
     with serving(scene) as served:
         scene.simulator.faults.add(Fault.hang(), on=On(method="POST"))
@@ -205,6 +207,11 @@ def test_a_second_interrupt_does_not_wait(scene: World) -> None:
     assert (code, answers[0].status_code, answers[0].json()["type"]) == (130, 503, "urn:booking-doctor:ended")
     assert "Exception" not in "".join(served.said)
     assert row["metadata"]["initial_sms"]["state"] == "sending"
+    scene.simulator.faults.clear()
+    with served_here(environment(scene), tmp_path) as url:
+        again = Client(scene, url).initiate(**BODY, once="k")
+    assert (again.status_code, again.json()["sms"]) == (200, {"state": "sending"})
+    assert len([request for request in scene.simulator.requests if request.method == "POST"]) == 1
 
 
 def test_quiet(scene: World) -> None:
@@ -302,6 +309,31 @@ def test_without_the_extra(scene: World, package: str, tmp_path: Path) -> None:
     assert told.stderr == (
         f"error: serve needs {package}, which is not installed\n  try: install it with: pip install 'booking-doctor[web]'\n"
     )
+
+
+def test_lines_hold_nothing_personal(
+    refused: Callable[..., tuple[ExitCode, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Whoever logs what: phones, e-mail addresses and passwords are masked, traces and control characters left out.
+    """
+    refused(BOOKING_APP_URL="")  # sets the log up
+    log = logging.getLogger("booking_doctor.core")
+    capsys.readouterr()
+
+    log.info("texting +1 (555) 010-3333, 15550103333 and +15550103333 of ann@example.com")
+    log.warning("booking 6d0f1f7e-6c1c-4b43-8c1e-2b8f5c0a9a11 at postgresql://app:canary@db.example:5432/app")
+    try:
+        os.environ["CANARY"]
+    except KeyError:
+        log.exception("a line\nand \x1b[31manother")
+
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"\S+Z texting \(phone\), \(phone\) and \(phone\) of \(e-mail\)", first)
+    assert second.endswith(
+        "Z warning: booking 6d0f1f7e-6c1c-4b43-8c1e-2b8f5c0a9a11 at postgresql://app:***@db.example:5432/app"
+    )
+    assert third.endswith("Z error: a line\\nand \\x1b[31manother")
 
 
 def test_help_loads_no_server() -> None:
