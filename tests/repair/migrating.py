@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 
 from booking_doctor.adapters.journal import Journal
-from booking_doctor.adapters.postgres import Database
+from booking_doctor.adapters.postgres import Database, Timeouts
 from booking_doctor.adapters.structure import DatabaseStructure
 from booking_doctor.findings import PastRun, Progress, Silent
 from booking_doctor.repair.altering import Change, alter, forbidden, goal_of, surveyed, way_back
@@ -87,7 +87,7 @@ def open_site(url: str, names: Names = Names(), patience: Patience = HASTY, **wh
     """
     A site on that database.
     """
-    database = Database(database_settings({"DATABASE_URL": url}), names)
+    database = Database(database_settings({"DATABASE_URL": url}), names, Timeouts(lock=0.5))
     try:
         yield Site(url, database, DatabaseStructure(database, patience=patience, **where))
     finally:
