@@ -14,6 +14,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from booking_doctor import settings
+from booking_doctor.causes import CATALOGUE as CAUSES
+from booking_doctor.causes.cause import Layer
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.cli.app import COMMANDS, app
@@ -110,6 +112,15 @@ def test_findings() -> None:
     }
 
     assert told == {(check.name, check.family, check.severity) for check in CATALOGUE.values()}
+
+
+def test_causes() -> None:
+    """
+    Every cause of the catalogue is in the table, under its layer and in the catalogue's order, and nothing else is.
+    """
+    told = {layer: re.findall("`([a-z0-9-]+)`", cell) for layer, cell in _table("<!-- causes").items()}
+
+    assert told == {layer.value: [c.id for c in CAUSES.values() if c.layer is layer] for layer in Layer}
 
 
 def test_environment() -> None:

@@ -43,10 +43,17 @@ SIGNALS: Final[Mapping[str, Signal]] = signals_of(
 """All signals by name, findings not among them."""
 
 
+MEANINGS: Final[Mapping[str, str]] = {
+    **{name: check.title for name, check in CHECKS.items()},
+    **{name: signal.meaning for name, signal in SIGNALS.items()},
+}
+"""What each signal means, findings among them."""
+
+
 def _catalogue(layers: Sequence[ModuleType]) -> dict[str, Cause]:
     causes: list[Cause] = [cause for layer in layers for cause in layer.CAUSES]
     catalogue = {cause.id: cause for cause in causes}
-    nameless = {name for cause in causes for name in (*cause.signals, *cause.remedies)} - SIGNALS.keys() - CHECKS.keys()
+    nameless = {name for cause in causes for name in (*cause.signals, *cause.remedies)} - MEANINGS.keys()
     if len(catalogue) < len(causes) or nameless:
         message = f"two causes share an id, or a signal is not there: {', '.join(sorted(nameless))}"
         raise TypeError(message)

@@ -5,6 +5,7 @@ The verb that says why: all checks, the comparison, and the causes weighed by wh
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from booking_doctor.causes.diagnosis import diagnose
@@ -14,7 +15,8 @@ from booking_doctor.checks.undelivered import message_undelivered
 from booking_doctor.discrepancies import Comparison
 from booking_doctor.doctor.examining import Examining
 from booking_doctor.doctor.request import Request
-from booking_doctor.errors import NotConfigured
+from booking_doctor.errors import ExitCode, NotConfigured, SettingsError, SourceError
+from booking_doctor.examination import Chart
 from booking_doctor.findings import CauseVerdict, Diagnosis, Report
 
 _THREADS = 8
@@ -44,11 +46,25 @@ class Diagnosing(Examining):
         examined = self._examination(checks, chart)
         diagnosis = diagnose(chart, examined.outcomes, self._executor(_THREADS))
         report = self._reported("diagnose", examined, request, chart)
+        incomplete = report.exit_code is not ExitCode.INCOMPLETE and not _reached(chart, log=not quick)
         return replace(
             report,
+            exit_code=ExitCode.INCOMPLETE if incomplete else report.exit_code,
+            exit_reason=f"{report.exit_reason}, but not everything could be looked at"
+            if incomplete
+            else report.exit_reason,
             diagnosis=diagnosis,
             next_steps=list(dict.fromkeys(_next_steps(diagnosis, report, request))),
         )
+
+
+def _reached(chart: Chart, *, log: bool) -> bool:
+    """
+    Whether what a diagnosis cannot do without was asked, which it was not where nobody has set it either.
+    """
+    with suppress(SourceError, SettingsError):
+        return bool(chart.database and (not log or chart.comparison))
+    return False
 
 
 def _not_asked() -> Comparison:

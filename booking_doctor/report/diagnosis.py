@@ -13,7 +13,7 @@ from booking_doctor.report.words import count, moment_text
 
 POSSIBLE_SHOWN: Final = 5
 """
-Of causes that are no more than possible; the rest is counted.
+Of causes that are no more than possible, where none is surer; the others are named.
 """
 
 _ANSWERS: Final[dict[bool | None, Span]] = {
@@ -54,25 +54,21 @@ def _causes(page: Page, causes: Sequence[CauseView]) -> None:
     page.section(("Causes", "bold"), ("" if causes else ": none is seen at work", ""))
     told = [cause for cause in causes if cause.verdict in {CauseVerdict.CONFIRMED, CauseVerdict.LIKELY}]
     possible = [cause for cause in causes if cause.verdict is CauseVerdict.POSSIBLE]
-    for cause in told:
+    for cause in told or possible[:POSSIBLE_SHOWN]:
         _cause(page, cause)
-    for cause in possible[:POSSIBLE_SHOWN]:
-        _cause(page, cause, brief=bool(told))
-    if more := possible[POSSIBLE_SHOWN:]:
-        page.prose((f"… and {count(len(more), 'cause')} more that are possible", ""), indent=2)
-    excluded = sum(cause.verdict is CauseVerdict.EXCLUDED for cause in causes)
-    if excluded:
-        page.section((f"{count(excluded, 'cause')} excluded; --format json says by what", "dim"), indent=2)
+    if others := [cause.id for cause in (possible if told else possible[POSSIBLE_SHOWN:])]:
+        page.section(indent=2)
+        page.items(others, lead="also possible: ", indent=2)
+    if excluded := sum(cause.verdict is CauseVerdict.EXCLUDED for cause in causes):
+        page.prose((f"{count(excluded, 'cause')} excluded; --format json says by what", "dim"), indent=2)
 
 
-def _cause(page: Page, cause: CauseView, *, brief: bool = False) -> None:
+def _cause(page: Page, cause: CauseView) -> None:
     """
-    A cause with what speaks for and against it; of one beside surer ones only its name and title.
+    A cause with what speaks for and against it.
     """
     page.section((cause.verdict.upper(), _STYLES[cause.verdict]), (f"  {cause.id}", "bold"), indent=2)
     page.prose((f"{cause.title}.", ""), indent=4)
-    if brief:
-        return
     for reason in cause.because:
         page.prose(("because ", "bold"), (f"{reason}.", ""), indent=4, hang=2)
     for reason in cause.against:

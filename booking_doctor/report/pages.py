@@ -1,5 +1,5 @@
 """
-The pages of the catalogue: one whole, or a list of them by family.
+The pages of the catalogues: one whole, or lists of findings by family and of causes by layer.
 
 A page is Markdown. On a terminal it is drawn, elsewhere it stays what it is; for programs it is a member of a document.
 """
@@ -7,7 +7,7 @@ A page is Markdown. On a terminal it is drawn, elsewhere it stays what it is; fo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import groupby
 from typing import Final
@@ -18,6 +18,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from booking_doctor import __version__
+from booking_doctor.causes.cause import Cause
 from booking_doctor.checks.check import Check
 from booking_doctor.report import Canvas
 from booking_doctor.report.documents import signed_json
@@ -40,15 +41,27 @@ _THEME: Final = Theme(
 )
 
 
-def pages_json(pages: Sequence[Check]) -> str:
+def pages_json(pages: Sequence[Check], causes: Sequence[Cause]) -> str:
     """
     The pages as one JSON object.
     """
-    members = [
-        {"name": page.name, "family": page.family, "severity": page.severity, "title": page.title, "page": page.page}
-        for page in pages
-    ]
-    return signed_json({"command": "explain", "pages": members}, __version__)
+    members = {
+        "command": "explain",
+        "pages": [
+            {
+                "name": page.name,
+                "family": page.family,
+                "severity": page.severity,
+                "title": page.title,
+                "page": page.page,
+            }
+            for page in pages
+        ],
+        "causes": [
+            {"id": cause.id, "layer": cause.layer, "title": cause.title, "page": cause.page} for cause in causes
+        ],
+    }
+    return signed_json(members, __version__)
 
 
 def page_markdown(page: Check) -> str:
@@ -58,14 +71,44 @@ def page_markdown(page: Check) -> str:
     return f"# {page.name}\n\nSeverity: {page.severity}.\n\n{page.page}\n"
 
 
-def list_markdown(pages: Sequence[Check]) -> str:
+def cause_markdown(cause: Cause, meanings: Mapping[str, str]) -> str:
     """
-    The names and titles, by family.
+    One cause's page, under its id, and what `diagnose` weighs for it.
+
+    Args:
+        meanings: What each signal means, in a sentence.
     """
-    parts = ["# What booking-doctor can find"]
+    weighed = "\n".join(f"- {line}" for line in _weighing(cause, meanings))
+    return f"# {cause.id}\n\nA cause; layer: {cause.layer}.\n\n{cause.page}\n\n## What is weighed\n\n{weighed}\n"
+
+
+def _weighing(cause: Cause, meanings: Mapping[str, str]) -> Iterator[str]:
+    """
+    A line for each rule, the deciding ones first.
+    """
+    yield from (f"confirmed by: {_all(proof, ' ', meanings)}" for proof in cause.proofs)
+    yield from (f"excluded without any of: {_all(group, ' ', meanings)}" for group in cause.needs)
+    yield from (f"excluded by: {meanings[name]}" for name in cause.refuted_by)
+    for clue in sorted(cause.clues, key=lambda clue: -clue.weight):
+        missing = f" (missing: {clue.otherwise:+})" if clue.otherwise else ""
+        yield f"{clue.weight:+}{missing}: {meanings[clue.signal]}"
+
+
+def _all(names: Sequence[str], between: str, meanings: Mapping[str, str]) -> str:
+    return between.join(meanings[name] for name in names)
+
+
+def list_markdown(pages: Sequence[Check], causes: Sequence[Cause]) -> str:
+    """
+    The names and titles: findings by family, causes by layer.
+    """
+    parts = ["# What booking-doctor can find"] if pages else []
     for family, group in groupby(sorted(pages, key=_family), _family):
         lines = [f"- `{page.name}` ({page.severity}): {page.title}" for page in group]
         parts += [f"## {family}", "\n".join(lines)]
+    parts += ["# What may be behind it"] if causes else []
+    for layer, members in groupby(causes, lambda cause: cause.layer):
+        parts += [f"## {layer}", "\n".join(f"- `{cause.id}`: {cause.title}" for cause in members)]
     return "\n\n".join([*parts, "`booking-doctor explain NAME` shows the page of one."]) + "\n"
 
 

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from booking_doctor.causes import CATALOGUE as CAUSES
+from booking_doctor.causes import MEANINGS
+from booking_doctor.causes.cause import Layer
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.report import Canvas
-from booking_doctor.report.pages import drawn, list_markdown, page_markdown
+from booking_doctor.report.pages import cause_markdown, drawn, list_markdown, page_markdown
 
 PROGRAM = [sys.executable, "-m", "booking_doctor", "explain"]
 DRIVERS = {"sqlalchemy", "psycopg", "twilio", "requests", "urllib3"}
@@ -62,14 +65,45 @@ def test_one_page() -> None:
 
 def test_all_pages() -> None:
     """
-    Without a name every finding is listed with its title, under its family.
+    Without a name every finding is listed with its title, under its family, and every cause under its layer.
     """
     code, said, complaints = explain()
 
     assert (code, complaints) == (0, "")
-    assert re.findall(r"^## (\S+)$", said, re.MULTILINE) == sorted({page.family for page in CATALOGUE.values()})
+    families = sorted({page.family for page in CATALOGUE.values()})
+    assert re.findall(r"^## (\S+)$", said, re.MULTILINE) == [*families, *Layer]
     for page in CATALOGUE.values():
         assert f"- `{page.name}` ({page.severity}): {page.title}\n" in said
+    for cause in CAUSES.values():
+        assert f"- `{cause.id}`: {cause.title}\n" in said
+
+
+def test_a_cause() -> None:
+    """
+    A cause's page is what its author wrote, and what is weighed for it, rule by rule; a layer lists its causes.
+    """
+    cause = CAUSES["rls-update-zero-rows"]
+
+    code, said, complaints = explain(cause.id)
+
+    assert (code, complaints) == (0, "")
+    assert said.startswith(f"# {cause.id}\n\nA cause; layer: database.\n\n{cause.page}\n\n## What is weighed\n")
+    rules = said.partition("## What is weighed\n\n")[2].splitlines()
+    assert len(rules) == len(cause.proofs) + len(cause.needs) + len(cause.refuted_by) + len(cause.clues)
+    assert rules[0].startswith("- confirmed by: By its policies the application's role updates no pending booking")
+    assert re.findall(r"^- `(\S+)`", explain("twilio")[1], re.MULTILINE) == [
+        name for name, one in CAUSES.items() if one.layer is Layer.TWILIO
+    ]
+
+
+def test_the_nearest_cause_is_suggested() -> None:
+    """
+    A cause's name that is misspelt is a usage error that knows which may have been meant.
+    """
+    code, said, complaints = explain("confirm_skip_copy")
+
+    assert (code, said) == (2, "")
+    assert "did you mean confirm-skips-copy?" in complaints
 
 
 def test_a_family() -> None:
@@ -121,6 +155,8 @@ def test_json() -> None:
     assert [page["name"] for page in document["pages"]] == list(CATALOGUE)
     assert [page["page"] for page in document["pages"]] == [check.page for check in CATALOGUE.values()]
     assert set(document["pages"][0]) == {"name", "family", "severity", "title", "page"}
+    assert [cause["id"] for cause in document["causes"]] == list(CAUSES)
+    assert set(document["causes"][0]) == {"id", "layer", "title", "page"}
 
 
 def test_on_a_terminal() -> None:
@@ -190,10 +226,12 @@ def test_every_page_can_be_drawn(width: int) -> None:
     """
     No page loses a word, whatever the width, and only code that cannot be broken is wider.
     """
-    for page in CATALOGUE.values():
-        for markdown in (page_markdown(page), list_markdown([page])):
+    pages = [(page.title, (page_markdown(page), list_markdown([page], []))) for page in CATALOGUE.values()]
+    pages += [(one.title, (cause_markdown(one, MEANINGS), list_markdown([], [one]))) for one in CAUSES.values()]
+    for title, documents in pages:
+        for markdown in documents:
             lines = drawn(markdown, Canvas(width=width)).splitlines()
-            words = {re.sub(r"[^\w]", "", word) for word in page.title.split()}
+            words = {re.sub(r"[^\w]", "", word) for word in title.split()}
             assert words <= {re.sub(r"[^\w]", "", word) for line in lines for word in line.split()}
             assert max(map(len, lines)) <= width or "```" in markdown
 

@@ -5,7 +5,7 @@ Reports to draw: one for each thing a format has to say, and one that tries to b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +15,15 @@ import pytest
 
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import (
+    Answer,
+    CauseVerdict,
+    CauseView,
+    Diagnosis,
     Finding,
+    Harm,
+    Impact,
     LeftView,
+    Onset,
     PastRun,
     PlanView,
     Report,
@@ -73,6 +80,25 @@ HEALTHY: Final = Report(
         "database": {"role": "service_role", "read_only": True},
     },
 )
+
+
+def _cause(
+    id: str,
+    verdict: CauseVerdict,
+    *,
+    because: Sequence[str] = (),
+    against: Sequence[str] = (),
+    remedy: str = "Run: SELECT 1;",
+) -> CauseView:
+    return CauseView(
+        id=id,
+        layer="database",
+        title=f"What {id} is" if id != HOSTILE else HOSTILE,
+        verdict=verdict,
+        because=because,
+        against=against,
+        remedy=remedy,
+    )
 
 
 def unrecorded(number: int) -> Finding:
@@ -314,6 +340,80 @@ SAMPLES: Final[Mapping[str, Report]] = {
         ),
         run=RunView(id=HOSTILE, applied=1, verified=None),
         runs=[PastRun(id=HOSTILE, command=HOSTILE, started_at=NOON, applied=1, undone=0)],
+        diagnosis=Diagnosis(
+            verdict=HOSTILE,
+            mysteries=[Answer(mystery=HOSTILE, yes=None, evidence=HOSTILE)],
+            causes=[_cause(HOSTILE, CauseVerdict.CONFIRMED, because=[HOSTILE], against=[HOSTILE], remedy=HOSTILE)],
+            unexplained=[HOSTILE],
+            onset=Onset(first_bad=NOON, last_good=None, turned_at=NOON, by_hour={HOSTILE: 1}, before=[HOSTILE]),
+            impact=Impact(
+                people=None,
+                sent_not_recorded=None,
+                never_sent=None,
+                cost_usd=HOSTILE,
+                by_finding=[Harm(finding=HOSTILE, subjects=1, people=None, cost_usd=HOSTILE)],
+            ),
+        ),
+    ),
+    "diagnosed": replace(
+        HEALTHY,
+        command="diagnose",
+        exit_code=ExitCode.FINDINGS,
+        exit_reason="17 errors, 2 warnings",
+        summary={"error": 17, "warning": 2, "info": 1},
+        findings=[unrecorded(1)],
+        next_steps=["booking-doctor explain old-deployment-serving", "booking-doctor backfill --since 7d"],
+        diagnosis=Diagnosis(
+            verdict="most likely old-deployment-serving, or not-null-customer-id, not confirmed",
+            mysteries=[
+                Answer(mystery="No text arrives", yes=False, evidence="Twilio took a text for 13 of 13 bad bookings"),
+                Answer(mystery="The new log lines are missing", yes=None, evidence="the platform was not asked"),
+                Answer(mystery="No error is to be seen", yes=True, evidence="no log names one"),
+            ],
+            causes=[
+                _cause(
+                    "old-deployment-serving",
+                    CauseVerdict.LIKELY,
+                    because=["13 ids of messages were burnt while 14 bookings were initiated"],
+                    against=["not excluded: no token for the platform"],
+                ),
+                _cause("not-null-customer-id", CauseVerdict.LIKELY, because=["13 ids were burnt"]),
+                *(_cause(f"cause-{number}", CauseVerdict.POSSIBLE, against=["nothing"]) for number in range(7)),
+                _cause("schema-cache-stale", CauseVerdict.EXCLUDED, against=["no log names it"]),
+            ],
+            unexplained=["message-rejected"],
+            onset=Onset(
+                first_bad=NOON - timedelta(days=4),
+                last_good=NOON - timedelta(days=5),
+                turned_at=NOON - timedelta(days=4),
+                by_hour={"2025-12-04T12Z": 3, "2025-12-04T13Z": 10},
+                before=["the trigger copied was created"],
+            ),
+            impact=Impact(
+                people=13,
+                sent_not_recorded=13,
+                never_sent=0,
+                cost_usd="0.10270",
+                by_finding=[
+                    Harm(finding="message-unrecorded", subjects=13, people=13, cost_usd="0.10270"),
+                    Harm(finding="job-failed", subjects=1, people=None),
+                ],
+            ),
+        ),
+    ),
+    "undecided": replace(
+        HEALTHY,
+        command="diagnose",
+        exit_reason="no findings",
+        summary={},
+        diagnosis=Diagnosis(
+            verdict="no cause is seen at work",
+            mysteries=[Answer(mystery="No text arrives", yes=None, evidence="Twilio has no text in the window")],
+            causes=[],
+            unexplained=[],
+            onset=None,
+            impact=Impact(people=0, sent_not_recorded=None, never_sent=0, cost_usd=None),
+        ),
     ),
 }
 
