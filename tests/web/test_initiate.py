@@ -222,6 +222,19 @@ def test_a_text_that_waits_its_turn(api: Client) -> None:
     assert len(api.scene.account.messages()) == 1
 
 
+def test_a_text_that_is_too_long(api: Client) -> None:
+    """
+    422 where the event's title makes a text that Twilio would not take; nothing is written.
+    """
+    api.scene.execute("UPDATE events SET title = repeat('x', 1600)")
+
+    answer = api.initiate()
+
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:booking-doctor:text-too-long")
+    assert "1,600" in answer.json()["detail"]
+    assert (api.count("pending_bookings"), len(api.scene.simulator.requests)) == (0, 0)
+
+
 # --- the database ----------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +267,20 @@ def test_a_booking_that_cannot_be_stored(api: Client) -> None:
     answer = api.initiate()
 
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:booking-doctor:not-stored")
+    assert api.scene.account.messages() == []
+
+
+def test_a_database_that_refuses(api: Client, lines: pytest.LogCaptureFixture) -> None:
+    """
+    500 without PostgreSQL's words, which are the log's; no text.
+    """
+    api.scene.execute("ALTER TABLE pending_bookings ADD CONSTRAINT nobody CHECK (customer_name = 'nobody')")
+
+    answer = api.initiate()
+
+    assert (answer.status_code, answer.json()["type"]) == (500, "urn:booking-doctor:not-stored")
+    assert "nobody" not in answer.text
+    assert "a constraint forbids it: nobody" in lines.text
     assert api.scene.account.messages() == []
 
 
