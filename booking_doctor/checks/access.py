@@ -15,15 +15,18 @@ from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.schema import NEEDED, READY, needed, subject
 from booking_doctor.errors import DatabaseError, DatabaseForbidden, DatabaseReadOnly, SchemaMismatch
 from booking_doctor.evidence import Queries
-from booking_doctor.findings import Severity
+from booking_doctor.findings import JSONValue, Severity
 
 _ROLE: Final = """
-SELECT r.rolname AS name, quote_ident(r.rolname) AS quoted, CAST(:configured AS text) IS NULL AND r.rolname = current_user AS guessed,
+SELECT r.rolname AS name,
   pg_has_role(current_user, r.oid, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
-    AS takeable
+    AS takeable, CASE WHEN CAST(:configured AS text) IS NOT NULL THEN 'configured'
+    WHEN r.rolname = :conventional THEN 'conventional' ELSE 'connecting' END AS chosen
 FROM pg_roles r WHERE r.rolname = coalesce(CAST(:configured AS text),
-  (SELECT p.rolname FROM pg_roles p WHERE p.rolname = 'service_role'), current_user)
+  (SELECT p.rolname FROM pg_roles p WHERE p.rolname = :conventional), current_user)
 """
+CONVENTIONAL: Final = "service_role"
+"""The role that a Supabase application writes as."""
 
 
 def _role(evidence: Evidence) -> Any:  # noqa: ANN401  a row of _ROLE
@@ -33,11 +36,31 @@ def _role(evidence: Evidence) -> Any:  # noqa: ANN401  a row of _ROLE
     Raises:
         SchemaMismatch: The settings name one that is not there.
     """
-    rows = evidence.database.rows(_ROLE, configured=evidence.application_role)
+    rows = evidence.database.rows(_ROLE, configured=evidence.application_role, conventional=CONVENTIONAL)
     if not rows:
         message = f"there is no role {evidence.application_role} in the database"
         raise SchemaMismatch(message, hint="check application_role in booking-doctor.toml")
     return rows[0]
+
+
+ROLE_CHECKS: Final = ("schema-update-blocked", "schema-insert-blocked", "schema-role-setting")
+"""Checks that look at the rights of that role."""
+
+
+def judged_role(evidence: Evidence) -> dict[str, JSONValue]:
+    """
+    Whose rights were looked at, and how it was chosen, as a report tells it.
+
+    Raises:
+        SourceError: It could not be found out.
+    """
+    role = evidence.once(_role)
+    chosen = {
+        "configured": "named as application_role in the settings",
+        "conventional": f"{CONVENTIONAL} exists",
+        "connecting": "the connecting role, because the settings name none",
+    }
+    return {"application_role": role["name"], "application_role_chosen": chosen[role["chosen"]]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +173,7 @@ def schema_insert_blocked(evidence: Evidence) -> Iterator[Fault]:
 
 
 def _blocked(evidence: Evidence, write: _Write, column: str | None, deed: str) -> Iterator[Fault]:
-    database, role = evidence.database, _role(evidence)
+    database, role = evidence.database, evidence.once(_role)
     obstacles = _obstacles(database, write, role["name"])
     explained = _explained(database, write, role)
     if not obstacles and explained.refusal:
@@ -170,10 +193,10 @@ def _blocked(evidence: Evidence, write: _Write, column: str | None, deed: str) -
     yield Fault(
         subject=about,
         summary=f"The role {role['name']} {says}: {'; '.join(obstacle.why for obstacle in obstacles)}.",
-        remedy=_advice(obstacles, guessed=role["guessed"]),
+        remedy=_advice(obstacles, guessed=role["chosen"] == "connecting"),
         evidence={
             "role": role["name"],
-            "role_guessed": role["guessed"],
+            "role_guessed": role["chosen"] == "connecting",
             "obstacles": sorted({obstacle.kind for obstacle in obstacles if obstacle.certain}),
             "perhaps": sorted({obstacle.kind for obstacle in obstacles if not obstacle.certain}),
             "explain": explained.told,
@@ -428,7 +451,7 @@ def schema_role_setting(evidence: Evidence) -> Iterator[Fault]:
 
     For a role that only reads; then name the one that writes as `application_role` in `booking-doctor.toml`.
     """
-    role = _role(evidence)
+    role = evidence.once(_role)
     settings = {row["name"]: row for row in evidence.database.rows(_SETTINGS, role=role["name"])}
     for name, trouble in (
         ("default_transaction_read_only", _read_only),

@@ -108,8 +108,9 @@ def schema_trigger_interferes(evidence: Evidence) -> Iterator[Fault]:
     ## How to repair
 
     Mend the function so that it returns NEW with these columns as they came, or disable the trigger:
-    `ALTER TABLE … DISABLE TRIGGER …`. A trigger is judged by its source. Where the source does not show what it does, or
-    where it may raise an exception, it is only a warning.
+    `ALTER TABLE … DISABLE TRIGGER …`. A trigger is judged by its source; nothing is run. Where what it does depends on the
+    row, or the source does not show it, it is only a warning: try it in a copy of the database, in a transaction that is
+    rolled back.
 
     ## When this is fine
 

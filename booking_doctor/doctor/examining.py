@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from booking_doctor.checks import bookings
+from booking_doctor.checks.access import ROLE_CHECKS, judged_role
 from booking_doctor.checks.check import Check
 from booking_doctor.checks.conflicts import env_steps, inventory
 from booking_doctor.checks.hosting import HOSTED, presence
@@ -188,8 +189,11 @@ class Examining(Comparing):
             place = self._sources.place()
         except SourceError as error:
             return replace(self._unlooked("check-schema", request, error), window=None)
-        report = self.examine("check-schema", checks, request)
-        looked_at = {"database": f"{place.database} at {place.host}", "role": place.role}
+        chart = self._chart(request)
+        report = self._examine("check-schema", checks, request, chart)
+        looked = {check.name for check in checks} - {skipped.check for skipped in report.skipped}
+        role = judged_role(chart) if looked.intersection(ROLE_CHECKS) else {}
+        looked_at = {"database": f"{place.database} at {place.host}", "role": place.role, **role}
         return replace(report, window=None, coverage={**report.coverage, **looked_at})
 
 

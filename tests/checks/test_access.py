@@ -5,16 +5,20 @@ Who may write what, judged against what the server really does.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import pytest
 
+from booking_doctor.checks import access
+from booking_doctor.doctor import Doctor, Request
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Report, Severity
+from booking_doctor.findings import JSONValue, Report, Severity, Window
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.settings import Names, Preferences
 from tests.checks.schema_cases import GRANTED, SECURED, Look, a_role, advised, as_role, reached_as, run
+
+Told = Callable[..., tuple[JSONValue, JSONValue]]
 
 _numbers = count()
 
@@ -182,20 +186,55 @@ def test_a_view_that_takes_no_update(scene: World, look: Look) -> None:
     assert "seen is a view that takes no UPDATE" in finding.summary
 
 
-def test_which_role_is_meant(scene: World, role: str, look: Look) -> None:
+def test_which_role_is_meant(scene: World, role: str, look: Look, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     The one that the settings name, else Supabase's, else the doctor's own, which may be another than the application's.
+    Which it was, and why, is said.
     """
+    # NOTE: roles belong to the whole server, which may be somebody's; Supabase's is not to be made or dropped there.
+    assert access.CONVENTIONAL == "service_role"
+    monkeypatch.setattr(access, "CONVENTIONAL", f"service_role_{os.getpid()}")
     run(scene, "GRANT SELECT ON pending_bookings TO ROLE", role)
-    (own,) = look("schema-update-blocked", DATABASE_URL=reached_as(scene, role))
-    with a_role(scene, "service_role", "NOLOGIN"):
-        (supabase,) = look("schema-update-blocked")
+    mine = reached_as(scene, role)
 
+    (own,) = look("schema-update-blocked", DATABASE_URL=mine)
     assert own.evidence["role"] == role
     assert own.remedy.startswith("If the application uses another role, name it as application_role")
-    assert supabase.evidence["role"] == "service_role"
+    assert told(DATABASE_URL=mine) == (role, "the connecting role, because the settings name none")
+
+    monkeypatch.setattr(access, "CONVENTIONAL", role)
+    (supabase,) = look("schema-update-blocked")
+    assert supabase.evidence["role"] == role
     assert supabase.remedy.startswith("Run: GRANT UPDATE")
-    assert look("schema-update-blocked") == []
+    assert told() == (role, f"{role} exists")
+
+    configured = Preferences(application_role=scene.rows("SELECT current_user AS me")[0]["me"])
+    assert look("schema-update-blocked", preferences=configured) == []
+    assert told(preferences=configured) == (configured.application_role, "named as application_role in the settings")
+
+
+def test_no_role_is_named_that_was_not_judged(scene: World, told: Told) -> None:
+    """
+    Where no check asked for a role's rights, or the role is not there, none is named as judged.
+    """
+    assert told(chosen=("schema-homonym",)) == (None, None)
+    assert told(preferences=Preferences(application_role="nobody")) == (None, None)
+
+
+@pytest.fixture(name="told")
+def _told(scene: World, open_doctor: Callable[..., Doctor]) -> Told:
+    """
+    What `check-schema` says of the role it judged, and of how that was chosen.
+    """
+
+    def told(
+        *, chosen: Sequence[str] = (), preferences: Preferences = Preferences(), **variables: str
+    ) -> tuple[JSONValue, JSONValue]:
+        request = Request(window=Window(scene.now, scene.now), chosen=chosen)
+        coverage = open_doctor(preferences, **variables).check_schema(request).coverage
+        return coverage.get("application_role"), coverage.get("application_role_chosen")
+
+    return told
 
 
 def test_a_role_that_is_not_there(report: Callable[..., Report]) -> None:
