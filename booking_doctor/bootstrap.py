@@ -13,9 +13,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from booking_doctor.adapters.alarm import Bell, Listener
+from booking_doctor.adapters.app import HttpApplication
 from booking_doctor.adapters.bookings import DatabaseStore
+from booking_doctor.adapters.client import ApplicationClient, remove_booking
 from booking_doctor.adapters.environment_files import PROCESS, named_source, read_preferences, variable_sources
 from booking_doctor.adapters.ledger import DatabaseLedger
 from booking_doctor.adapters.messenger import PATIENCE, TwilioFinder, TwilioMessenger
@@ -32,13 +35,15 @@ from booking_doctor.adapters.vercel import VercelPlatform
 from booking_doctor.checks.shapes import SHAPES, direct_address, pools_transactions
 from booking_doctor.core.booking import BookingRequest, Confirmed, Initiated
 from booking_doctor.core.flow import Invitation, Strategy, Terms, invite
+from booking_doctor.core.model import e164
 from booking_doctor.core.ports import Clock
 from booking_doctor.core.service import BookingService, SystemClock
 from booking_doctor.core.shift import Shift
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
-from booking_doctor.errors import PlanRefused
+from booking_doctor.errors import NotConfigured, PlanRefused, SettingsError
 from booking_doctor.evidence import VariableSource
 from booking_doctor.findings import Progress
+from booking_doctor.probe import Probe, Target
 from booking_doctor.settings import (
     COLUMNS,
     DatabaseSettings,
@@ -47,6 +52,7 @@ from booking_doctor.settings import (
     app_url,
     database_settings,
     preferences,
+    probe_settings,
     twilio_settings,
     vercel_settings,
 )
@@ -389,6 +395,65 @@ class ChosenSources:
             SettingsError: A variable is missing or malformed.
         """
         return VercelPlatform(vercel_settings(self._variables))
+
+    def probe(self, phone: str | None) -> tuple[Probe, Target]:
+        """
+        A booking over HTTP, followed in the database and in Twilio's log as far as they are set.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+        """
+        settings, region = probe_settings(self._variables, phone), self._preferences.region
+        number = e164(settings.phone, region)
+        if number is None:
+            message = "the phone of the probe is no phone number"
+            raise SettingsError(message, hint="write it as +15550100123: TEST_PHONE, or --phone")
+        host = urlsplit(settings.app_url).netloc
+        probe = self._following(ApplicationClient(settings.app_url, settings.key))
+        return probe, Target(host=host, event_id=settings.event_id, phone=number, region=region)
+
+    def dry_probe(self) -> tuple[Probe, Target]:
+        """
+        Without looking anywhere else.
+
+        Raises:
+            SettingsError: The application's address is missing or malformed.
+        """
+        address, key = app_url(self._variables), self._variables.get("TEST_API_KEY")
+        client = ApplicationClient(address, Secret(key) if key else None)
+        target = Target(host=urlsplit(address).netloc, event_id="", phone="", region=self._preferences.region)
+        return Probe(client=client, clock=SystemClock(), database=None, texts=None), target
+
+    def _following(self, client: ApplicationClient) -> Probe:
+        database, texts, blind = None, None, {}
+        try:
+            database = self.queries
+        except SettingsError as error:
+            blind["database"] = error.sentence
+        try:
+            texts = TwilioFinder(twilio_settings(self._variables, senders_needed=False))
+        except SettingsError as error:
+            blind["Twilio"] = error.sentence
+        return Probe(client=client, clock=SystemClock(), database=database, texts=texts, blind=blind)
+
+    def remove_booking(self, booking_id: str, name: str) -> bool:
+        """
+        In a transaction of its own.
+        """
+        return remove_booking(self._database, booking_id, name)
+
+    def application(self) -> HttpApplication:
+        """
+        The running application over HTTP.
+
+        Raises:
+            NotConfigured: Its address is not set.
+            SettingsError: A variable is missing or malformed.
+        """
+        if not self._variables.get("BOOKING_APP_URL"):
+            message = "BOOKING_APP_URL is missing"
+            raise NotConfigured(message, hint="set it to the address in a customer's browser")
+        return HttpApplication(app_url(self._variables), self._variables, lambda: datetime.now(UTC))
 
     def log(self, *, all_senders: bool) -> tuple[TwilioLog, frozenset[str] | None]:
         """

@@ -16,12 +16,22 @@ from booking_doctor.checks.check import Check, Evidence
 from booking_doctor.checks.runner import Outcome, findings_of, run, skipped_of, why_not
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison
-from booking_doctor.errors import SourceError
-from booking_doctor.evidence import Account, Log, Queries, VariableSource
+from booking_doctor.errors import NotConfigured, SourceError
+from booking_doctor.evidence import Account, Application, ExpectedBuild, HostingPlatform, Log, Queries, VariableSource
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Skipped, Window
+from booking_doctor.probe import Traces
 from booking_doctor.settings import Ignored
 
 _Known = TypeVar("_Known")
+
+
+def no_probe() -> Traces:
+    """
+    Raises:
+        NotConfigured: Nobody has asked for one.
+    """
+    message = "no booking was made to look where it goes"
+    raise NotConfigured(message)
 
 
 @dataclass(kw_only=True)
@@ -40,11 +50,15 @@ class Chart:
     application_role: str | None = None
     variables: tuple[VariableSource, ...]
     expected: VariableSource | None
+    expected_build: ExpectedBuild = ExpectedBuild()
     command: Callable[[str], str]
     open_database: Callable[[], Queries] = field(repr=False)
     open_account: Callable[[], Account] = field(repr=False)
     compare: Callable[[], Comparison] = field(repr=False)
     open_log: Callable[[], Log] = field(repr=False)
+    open_platform: Callable[[], HostingPlatform] = field(repr=False)
+    open_application: Callable[[], Application] = field(repr=False)
+    make_probe: Callable[[], Traces] = field(default=no_probe, repr=False)
 
     _answers: dict[Hashable, Future[Any]] = field(default_factory=dict, init=False, repr=False)
     _asking: Lock = field(default_factory=Lock, init=False, repr=False)
@@ -70,11 +84,32 @@ class Chart:
         return self._asked("account", self.open_account)
 
     @property
+    def platform(self) -> HostingPlatform:
+        """
+        The hosting platform, for live questions.
+        """
+        return self._asked("platform", self.open_platform)
+
+    @property
+    def application(self) -> Application:
+        """
+        The running application, for live questions.
+        """
+        return self._asked("application", self.open_application)
+
+    @property
     def comparison(self) -> Comparison:
         """
         The Twilio log against the database.
         """
         return self._asked("comparison", self.compare)
+
+    @property
+    def probe(self) -> Traces:
+        """
+        What a booking left behind that was made for this examination; it is made once.
+        """
+        return self._asked("probe", self.make_probe)
 
     def fetch(self, sids: Sequence[str]) -> Iterator[tuple[str, TwilioMessage | None]]:
         """

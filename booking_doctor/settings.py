@@ -408,6 +408,39 @@ def app_url(variables: Mapping[str, str]) -> str:
     return url.rstrip("/")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSettings:
+    """
+    How the application is called as a client does.
+
+    Attributes:
+        phone: As it was given; whoever needs it in E.164 makes it so.
+    """
+
+    app_url: str
+    key: Secret
+    event_id: str
+    phone: str
+
+
+def probe_settings(variables: Mapping[str, str], phone: str | None) -> ProbeSettings:
+    """
+    What a probe of the application needs.
+
+    Args:
+        phone: The caller's own; None for that of ``TEST_PHONE``.
+
+    Raises:
+        SettingsError: A variable is missing or malformed.
+    """
+    return ProbeSettings(
+        app_url=app_url(variables),
+        key=Secret(_printable(variables, "TEST_API_KEY", source="the application's settings")),
+        event_id=_printable(variables, "TEST_EVENT_ID", source="the table events"),
+        phone=phone or _required(variables, "TEST_PHONE"),
+    )
+
+
 def vercel_settings(variables: Mapping[str, str]) -> VercelSettings:
     """
     The project on Vercel and the token for it.

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from booking_doctor.evidence import Account, HostingPlatform, Log, Queries, Records, VariableSource
+from booking_doctor.evidence import Account, Application, HostingPlatform, Log, Queries, Records, VariableSource
+from booking_doctor.probe import Probe, Target
 from booking_doctor.repair.altering import Structure
 from booking_doctor.repair.executor import Ledger
 
@@ -70,6 +71,42 @@ class Sources(Protocol):
 
         Raises:
             NotConfigured: There is no token for it.
+            SettingsError: A variable is missing or malformed.
+        """
+
+    def probe(self, phone: str | None) -> tuple[Probe, Target]:
+        """
+        Who makes a booking to look where it goes, and whose. What else cannot be asked is said in the probe.
+
+        Args:
+            phone: The caller's own; None for the one that the variables name.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+        """
+
+    def dry_probe(self) -> tuple[Probe, Target]:
+        """
+        Who sends what no application can take.
+
+        Raises:
+            SettingsError: The application's address is missing or malformed.
+        """
+
+    def remove_booking(self, booking_id: str, name: str) -> bool:
+        """
+        Delete the pending booking with that id, if it waits and is of somebody of that name; whether it was.
+
+        Raises:
+            DatabaseError: It could not be, also where something refers to it.
+        """
+
+    def application(self) -> Application:
+        """
+        The running application, for live questions.
+
+        Raises:
+            NotConfigured: Its address is not set.
             SettingsError: A variable is missing or malformed.
         """
 

@@ -4,7 +4,7 @@ What can be wrong: the catalogue of checks, a file for each family.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Final
@@ -13,8 +13,10 @@ from booking_doctor.checks import (
     access,
     billing,
     bookings,
+    builds,
     columns,
     conflicts,
+    deployment,
     environment,
     hosting,
     jobs,
@@ -22,6 +24,7 @@ from booking_doctor.checks import (
     logs,
     messages,
     operations,
+    probe,
     schema,
     triggers,
     undelivered,
@@ -45,6 +48,9 @@ _FAMILIES: Final = (
     jobs,
     logs,
     operations,
+    deployment,
+    builds,
+    probe,
 )
 
 
@@ -61,7 +67,13 @@ CATALOGUE: Final[Mapping[str, Check]] = _catalogue(_FAMILIES)
 """All checks by name, in the order in which they are made."""
 
 
-def select(chosen: Sequence[str] = (), ignored: Sequence[str] = (), *, family: str | None = None) -> list[Check]:
+def select(
+    chosen: Sequence[str] = (),
+    ignored: Sequence[str] = (),
+    *,
+    family: str | None = None,
+    besides: Collection[str] = (),
+) -> list[Check]:
     """
     The checks that ``--select`` and ``--ignore`` leave.
 
@@ -69,11 +81,12 @@ def select(chosen: Sequence[str] = (), ignored: Sequence[str] = (), *, family: s
         chosen: Names and families; none means all.
         ignored: Names and families to leave out of those.
         family: The only one whose checks are meant.
+        besides: Names of other checks that are meant, too.
 
     Raises:
         UsageError: A name or family is not known, or no check is left: nothing looked at is not nothing found.
     """
-    meant = [made for made in CATALOGUE.values() if family in {None, made.family}]
+    meant = [made for made in CATALOGUE.values() if family in {None, made.family} or made.name in besides]
     for word in (*chosen, *ignored):
         _refuse_unknown(word, meant)
     left = [

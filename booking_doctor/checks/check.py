@@ -14,8 +14,9 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison
-from booking_doctor.evidence import Account, Queries, VariableSource
+from booking_doctor.evidence import Account, Application, ExpectedBuild, HostingPlatform, Queries, VariableSource
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Severity, SkipKind, Window
+from booking_doctor.probe import Traces
 
 _Known = TypeVar("_Known")
 
@@ -74,6 +75,32 @@ class Evidence(Protocol):
         """
 
     @property
+    def expected_build(self) -> ExpectedBuild:
+        """
+        Which build should serve.
+        """
+
+    @property
+    def platform(self) -> HostingPlatform:
+        """
+        The platform that hosts the application, for live questions.
+
+        Raises:
+            NotConfigured: There is no token for it.
+            SettingsError: A variable is missing or malformed.
+        """
+
+    @property
+    def application(self) -> Application:
+        """
+        The running application, for live questions.
+
+        Raises:
+            NotConfigured: Its address is not set.
+            SettingsError: A variable is missing or malformed.
+        """
+
+    @property
     def database(self) -> Queries:
         """
         The application's database.
@@ -113,6 +140,16 @@ class Evidence(Protocol):
     def once(self, look: Callable[[Evidence], _Known]) -> _Known:
         """
         What *look* sees; where several checks ask for it, it looks once, and fails alike for all where it fails.
+        """
+
+    @property
+    def probe(self) -> Traces:
+        """
+        What a booking left behind that was made for this examination.
+
+        Raises:
+            NotConfigured: None was asked for.
+            SettingsError: A variable is missing or malformed.
         """
 
     def command(self, words: str) -> str:

@@ -8,15 +8,17 @@ What could not be looked at is in the report, not an exception; what the caller 
 from __future__ import annotations
 
 from booking_doctor.doctor.backfilling import Backfilling, Planned, Repair
+from booking_doctor.doctor.deploying import Deploying
 from booking_doctor.doctor.diagnosing import Diagnosing
 from booking_doctor.doctor.migrating import PlannedMigration
+from booking_doctor.doctor.probing import Probing
 from booking_doctor.doctor.request import Request
 from booking_doctor.doctor.undoing import Undoing
 
 __all__ = ["Doctor", "Planned", "PlannedMigration", "Repair", "Request"]
 
 
-class Doctor(Diagnosing, Backfilling, Undoing):
+class Doctor(Deploying, Diagnosing, Probing, Backfilling, Undoing):
     """
     All verbs, on one database and one Twilio account.
     """

@@ -4,8 +4,8 @@ The verbs that only look: they choose checks, make them and report what they fin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from booking_doctor.checks import bookings
 from booking_doctor.checks.access import ROLE_CHECKS, judged_role
@@ -16,25 +16,10 @@ from booking_doctor.checks.live import LIVE, LIVE_DATABASE, database_facts
 from booking_doctor.doctor.comparing import Comparing, tally
 from booking_doctor.doctor.request import Request
 from booking_doctor.errors import ExitCode, SettingsError, SourceError, UsageError
-from booking_doctor.evidence import HostingPlatform, VariableSource
-from booking_doctor.examination import Chart, Examination
+from booking_doctor.evidence import VariableSource
+from booking_doctor.examination import Chart, Examination, no_probe
 from booking_doctor.findings import FailOn, Finding, JSONValue, Report, Severity
-
-
-@dataclass(kw_only=True)
-class HostedChart(Chart):
-    """
-    A chart with the hosting platform on it.
-    """
-
-    open_platform: Callable[[], HostingPlatform] = field(repr=False)
-
-    @property
-    def platform(self) -> HostingPlatform:
-        """
-        The hosting platform, for live questions.
-        """
-        return self._asked("platform", self.open_platform)
+from booking_doctor.probe import Traces
 
 
 class Examining(Comparing):
@@ -51,8 +36,12 @@ class Examining(Comparing):
         """
         return self._examine(command, checks, request, self._chart(request))
 
+    def _follow(self) -> Traces:
+        probe, target = self._sources.probe(None)
+        return probe.follow(target)
+
     def _chart(self, request: Request) -> Chart:
-        return HostedChart(
+        return Chart(
             now=self._started_at,
             window=request.window,
             disclosure=request.disclosure,
@@ -60,10 +49,13 @@ class Examining(Comparing):
             application_role=self._preferences.application_role,
             variables=self._sources.variables,
             expected=request.expected,
+            expected_build=request.expected_build,
             command=request.command,
             open_database=lambda: self._sources.queries,
             open_account=self._sources.account,
+            make_probe=self._follow if request.probing else no_probe,
             open_platform=self._sources.platform,
+            open_application=self._sources.application,
             compare=lambda: self._compare(request),
             open_log=lambda: self._sources.log(all_senders=True)[0],
         )

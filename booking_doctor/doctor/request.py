@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from booking_doctor.checks import select
 from booking_doctor.checks.check import Check
-from booking_doctor.evidence import VariableSource
+from booking_doctor.evidence import ExpectedBuild, VariableSource
 from booking_doctor.findings import Disclosure, FailOn, Window
 
 
@@ -22,8 +22,10 @@ class Request:
         program: How a command line that reads the same settings begins.
         again: The options to repeat in a command that looks at the same, such as ``--since 7d``.
         expected: What the variables should be elsewhere, such as on the hosting platform.
+        expected_build: Which build should serve.
         chosen: Names and families of the checks that are wanted; none for all.
         ignored: Names and families of checks to leave out of those.
+        probing: Whether a booking may be made to look where it goes.
     """
 
     window: Window
@@ -33,17 +35,22 @@ class Request:
     program: str = "booking-doctor"
     again: str = ""
     expected: VariableSource | None = None
+    expected_build: ExpectedBuild = ExpectedBuild()
     chosen: Sequence[str] = ()
     ignored: Sequence[str] = ()
+    probing: bool = False
 
-    def checks(self, family: str) -> list[Check]:
+    def checks(self, family: str, *besides: str) -> list[Check]:
         """
-        The family's checks that are wanted.
+        The family's checks that are wanted, and others.
+
+        Args:
+            besides: The others' names.
 
         Raises:
             UsageError: A name is not one of the family's, or no check is left.
         """
-        return select(self.chosen, self.ignored, family=family)
+        return select(self.chosen, self.ignored, family=family, besides=besides)
 
     def command(self, words: str) -> str:
         """

@@ -21,9 +21,11 @@ class Request:
     Attributes:
         target: Path and query as they were sent.
         form: The values of each parameter of a POST.
+        body: The whole of it.
         user: Who asks: with Basic authentication the name, which may be public.
         at: By the simulator's clock.
         monotonic_s: By `time.monotonic`, to tell how long a client really waited.
+        cache_control: What it said about caches.
     """
 
     method: str
@@ -31,9 +33,11 @@ class Request:
     path: str
     query: Mapping[str, str]
     form: Mapping[str, Sequence[str]]
+    body: str = ""
     user: str | None
     at: datetime
     monotonic_s: float
+    cache_control: str = ""
 
     def value(self, name: str) -> str:
         """

@@ -7,7 +7,7 @@ Known faults are planted here and nowhere else; the demo tells one of them as a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -21,6 +21,7 @@ from booking_doctor.adapters.tables import application_tables
 from booking_doctor.core.agreement import direction_of
 from booking_doctor.core.model import DeferredSms, TwilioMessage
 from booking_doctor.evidence import VariableSource
+from booking_doctor.sandbox.application import ApplicationSimulator
 from booking_doctor.sandbox.database import embedded_postgres
 from booking_doctor.sandbox.twilio import TwilioAccount
 from booking_doctor.sandbox.twilio_http import TwilioSimulator
@@ -46,17 +47,23 @@ class World:
         files: Environment files by name, ``.env`` among them, and what they hold.
         settings: What ``booking-doctor.toml`` says.
         vercel: Where the application is hosted, once `host` has said so.
+        application: The running application, once `open` or `host` has said so.
+        expected: Which build should serve: ``commit``, ``deployment``.
+        during: What runs in it and ends with it.
     """
 
     account: TwilioAccount
     simulator: TwilioSimulator
     vercel: VercelSimulator
+    application: ApplicationSimulator
     engine: Engine
     url: str
     now: datetime
     variables: dict[str, str | None] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
+    expected: dict[str, str] = field(default_factory=dict)
+    during: ExitStack = field(default_factory=ExitStack)
 
     def preferences(self) -> Preferences:
         """
@@ -85,14 +92,23 @@ class World:
         files = [source_of(name, text) for name, text in self.files.items()]
         return (*files, VariableSource(name=PROCESS, values=self.environment()))
 
+    def open(self) -> ApplicationSimulator:
+        """
+        The application runs, and answers at its address.
+        """
+        self.application.serve()
+        self.variables["BOOKING_APP_URL"] = self.application.base_url
+        return self.application
+
     def host(self) -> VercelProject:
         """
-        The application is hosted on Vercel, and the doctor has a token for it.
+        The application runs on Vercel, and the doctor has a token for it.
         """
         project = self.vercel.project
+        self.open()
+        project.domain = "127.0.0.1"
         self.vercel.serve()
         self.variables.update(
-            BOOKING_APP_URL=f"https://{project.domain}",
             VERCEL_TOKEN=project.token,
             VERCEL_PROJECT_ID=project.id,
             VERCEL_API_BASE_URL=self.vercel.base_url,
@@ -265,8 +281,19 @@ def world(now: datetime, seed: int = 1, *, database_url: str | None = None) -> I
     try:
         _TABLES["messages"].metadata.create_all(engine)
         hosting = VercelSimulator(VercelProject(clock=lambda: now))
-        with TwilioSimulator(account) as simulator, closing(hosting) as vercel:
-            yield World(account=account, simulator=simulator, vercel=vercel, engine=engine, url=database_url, now=now)
+        application = ApplicationSimulator(hosting.project)
+        with TwilioSimulator(account) as simulator, closing(hosting) as vercel, closing(application):
+            scene = World(
+                account=account,
+                simulator=simulator,
+                vercel=vercel,
+                application=application,
+                engine=engine,
+                url=database_url,
+                now=now,
+            )
+            with scene.during:
+                yield scene
     finally:
         engine.dispose()
 

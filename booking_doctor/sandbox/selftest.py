@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, text
 
 from booking_doctor.checks import select
 from booking_doctor.doctor import Doctor, Request
+from booking_doctor.evidence import ExpectedBuild
 from booking_doctor.findings import CauseVerdict, CauseView, Report, Window
 from booking_doctor.sandbox.database import Cluster, embedded_postgres
 from booking_doctor.sandbox.incidents import World, world
@@ -180,9 +181,14 @@ class _Look(Protocol):
 
 
 def _looking(scene: World, open_doctor: Callable[[], Doctor]) -> _Look:
-    request = Request(window=Window(scene.now - timedelta(days=7), scene.now))
+    window = Window(scene.now - timedelta(days=7), scene.now)
 
     def look(*, why: bool = False) -> _Sight:
+        request = Request(
+            window=window,
+            expected_build=ExpectedBuild(**scene.expected),
+            probing="TEST_PHONE" in scene.variables,
+        )
         with closing(open_doctor()) as doctor:
             return _Sight.of(doctor.diagnose(request) if why else doctor.examine("selftest", select(), request))
 

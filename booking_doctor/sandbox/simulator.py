@@ -261,11 +261,13 @@ class _Handler(BaseHTTPRequestHandler):
             path=target.path,
             query=dict(parse_qsl(target.query, keep_blank_values=True)),
             form=parse_qs(body, keep_blank_values=True),
+            body=body,
             user=user,
             at=self.server.simulator.now(),
             monotonic_s=time.monotonic(),
+            cache_control=self.headers.get("Cache-Control", ""),
         )
-        return request, secret
+        return request, secret or self.headers.get("X-API-Key")
 
     def _send(self, reply: Reply, *, truncated: bool) -> None:
         headers = dict(reply.headers)

@@ -16,7 +16,7 @@ from booking_doctor.checks.check import HEADINGS, Check, Evidence, Fault, check
 from booking_doctor.errors import UsageError
 from booking_doctor.findings import Severity
 
-FAMILIES = {"env", "schema", "booking", "message", "job", "deployment", "log"}
+FAMILIES = {"env", "schema", "booking", "message", "job", "probe", "deployment", "log"}
 
 
 def look(evidence: Evidence) -> Iterator[Fault]:

@@ -18,10 +18,12 @@ from booking_doctor.sandbox.planted import (
     causes_environment,
     causes_none,
     causes_twilio,
+    deployments,
     environment,
     jobs,
     logs,
     messages,
+    probes,
     schema,
 )
 from booking_doctor.sandbox.planted.incident import Episode, Incident
@@ -33,6 +35,8 @@ INCIDENTS: Final[tuple[Incident, ...]] = (
     *messages.INCIDENTS,
     *jobs.INCIDENTS,
     *logs.INCIDENTS,
+    *deployments.INCIDENTS,
+    *probes.INCIDENTS,
 )
 
 EPISODES: Final[tuple[Episode, ...]] = (

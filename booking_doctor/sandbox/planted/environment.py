@@ -171,6 +171,10 @@ _BLIND_WITHOUT_TWILIO: Final = frozenset(
     {"twilio-log", *LIVE[:2], *(name for name, made in CATALOGUE.items() if made.family in {"booking", "message"})}
 )
 
+_BLIND_TO_HOSTING: Final = frozenset(
+    {*HOSTED, *(name for name, made in CATALOGUE.items() if made.family == "deployment")}
+)
+
 
 INCIDENTS: Final = (
     Incident(
@@ -196,7 +200,7 @@ INCIDENTS: Final = (
             "VERCEL_TOKEN='\"k3-5c\"'\nVERCEL_PROJECT_ID=prj\u200b9\nVERCEL_TEAM_ID=team\u00a0\nBOOKING_APP_URL=https://b.example\\n\n",
         ),
         remedy=_as_before,
-        also=frozenset(HOSTED),
+        also=_BLIND_TO_HOSTING,
     ),
     Incident(
         finding="env-placeholder",
@@ -211,7 +215,7 @@ INCIDENTS: Final = (
             TEST_PHONE="+15005550006",
         ),
         remedy=_as_before,
-        also=frozenset(HOSTED),
+        also=_BLIND_TO_HOSTING,
     ),
     Incident(
         finding="env-malformed",

@@ -1,0 +1,54 @@
+"""
+A booking made on purpose, to see where it goes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from booking_doctor.cli.app import FailOnOption, FormatOption, OutputOption, ShowPiiOption, YesOption, app, say
+from booking_doctor.cli.repair import ask
+from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
+from booking_doctor.errors import UsageError
+from booking_doctor.findings import Disclosure, FailOn
+from booking_doctor.report import TERMINAL
+
+
+@app.command()
+def probe_api(
+    ctx: typer.Context,
+    *,
+    phone: Annotated[
+        str | None,
+        typer.Option("--phone", metavar="NUMBER", help="Text this phone, your own; TEST_PHONE unless given."),
+    ] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Only see which code answers: send a body that is refused.")
+    ] = False,
+    cleanup: Annotated[bool, typer.Option("--cleanup", help="Remove the booking again; the text stays sent.")] = False,
+    yes: YesOption = False,
+    format: FormatOption = TERMINAL,
+    output: OutputOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+    show_pii: ShowPiiOption = False,
+) -> None:
+    """
+    Make one booking as a client does, and follow it to the metadata. Makes a booking and sends one text.
+    """
+    if dry and (phone or cleanup):
+        message = "--dry makes no booking, so --phone and --cleanup have no use with it"
+        raise UsageError(message)
+    with doctor(ctx.obj) as opened:
+        asked = request(
+            opened, ctx.obj, since=DEFAULT_SINCE, until=None, all_senders=False, fail_on=fail_on, show_pii=show_pii
+        )
+        if dry:
+            report = opened.dry_probe(asked)
+        else:
+            for name, value in opened.probe_target(phone, Disclosure(show_pii=show_pii)).items():
+                say(f"{name}: {value}")
+            ask("Make one booking there and send one text, which is billed?", yes=yes)
+            report = opened.probe_api(phone, asked, cleanup=cleanup)
+    finish(report, format, output, ctx.obj)

@@ -1,0 +1,88 @@
+"""
+The application as its clients see it: the initiate route over HTTP, on top of a booking flow, old or corrected.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Final, Protocol
+
+from booking_doctor.core.booking import BookingRequest, Initiated
+from booking_doctor.errors import DoctorError
+from booking_doctor.probe import INITIATE
+from booking_doctor.sandbox.exchange import JSON, Reply, Request, document
+from booking_doctor.sandbox.incidents import SENDER, World
+from booking_doctor.sandbox.simulator import Simulator
+
+TEST_PHONE: Final = "+15550100333"
+"""Of whoever probes."""
+
+
+class Flow(Protocol):
+    """
+    What initiates bookings.
+    """
+
+    def initiate_booking(self, request: BookingRequest) -> Initiated:
+        """
+        Make a pending booking and text its customer.
+        """
+
+
+class BookingApp(Simulator):
+    """
+    The application, for as long as the ``with`` block lasts.
+
+    Attributes:
+        flow: What stands behind it; it may be deployed anew at any time.
+    """
+
+    flow: Flow
+
+    def __init__(self, scene: World) -> None:
+        super().__init__()
+        self._scene = scene
+
+    def now(self) -> datetime:
+        """
+        By the world's clock.
+        """
+        return self._scene.now
+
+    def answer(self, request: Request, secret: str | None) -> Reply:  # noqa: ARG002  the key is in another header
+        """
+        A booking, or a problem.
+        """
+        if (request.method, request.path) != ("POST", INITIATE):
+            return document({"title": "Not found"}, 404)
+        try:
+            wanted = BookingRequest(**json.loads(request.body))
+        except (TypeError, ValueError):
+            problem: JSON = {"type": "about:blank", "title": "This is no booking", "status": 422}
+            return document(problem, 422, {"Content-Type": "application/problem+json"})
+        try:
+            initiated = self.flow.initiate_booking(wanted)
+        except DoctorError:
+            return document({"title": "Something went wrong"}, 500)
+        sms = initiated.sms
+        told: JSON = (
+            None if sms is None else {"state": sms.state, "message_sid": sms.message_sid, "code": sms.error_code}
+        )
+        return document({"booking_id": initiated.booking_id, "token": initiated.token, "sms": told}, 201)
+
+
+def probed(scene: World) -> BookingApp:
+    """
+    The application runs in that world, and the doctor may probe it.
+    """
+    app: BookingApp = scene.during.enter_context(BookingApp(scene))
+    event = scene.event()
+    scene.variables.update(
+        BOOKING_APP_URL=app.base_url,
+        TEST_API_KEY="test-key-of-the-sandbox",
+        TEST_EVENT_ID=event,
+        TEST_PHONE=TEST_PHONE,
+        TWILIO_PHONE_NUMBER=SENDER,
+    )
+    return app
