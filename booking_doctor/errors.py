@@ -83,7 +83,7 @@ class SourceError(DoctorError):
     A source of facts could not be looked at, so nothing may be claimed about it.
 
     Attributes:
-        source: Which one, as reports name it: ``database`` or ``twilio-log``.
+        source: Which one, as reports name it, such as ``database`` or ``twilio-log``.
         kind: ``unreachable`` or ``not-permitted``, as in the report's ``skipped`` list.
     """
 
@@ -210,6 +210,28 @@ class PlatformRefused(PlatformError):
     def __init__(self, summary: str, *, status: int, hint: str | None = None) -> None:
         super().__init__(summary, hint=hint)
         self.status = status
+
+
+class ApplicationError(SourceError):
+    """
+    The running application gave no answer that can be used.
+    """
+
+    source = "application"
+
+
+class ApplicationUnreachable(ApplicationError):
+    """
+    No connection, a time-out, or an answer that is not the application's.
+    """
+
+
+class ApplicationRefused(ApplicationError):
+    """
+    The application answered, and the answer is no.
+    """
+
+    kind = "not-permitted"
 
 
 class PlanRefused(DoctorError):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from booking_doctor.core.agreement import Row
@@ -201,6 +201,37 @@ class Deployment:
     branch: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedProject:
+    """
+    What the platform does with new deployments of the project.
+
+    Attributes:
+        rolled_back_to: The deployment that somebody went back to; while there is one, no new deployment is promoted by itself.
+        assigns_domains: Whether a new production deployment takes the domains over by itself; None where it is not told.
+    """
+
+    rolled_back_to: str | None
+    assigns_domains: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedLine:
+    """
+    A line that a deployment has written while it served.
+
+    Attributes:
+        status: Of the answer to the request it belongs to; None where there was none.
+        message: As it was written; it may hold anything.
+    """
+
+    at: datetime
+    level: str
+    path: str
+    status: int | None
+    message: str = field(repr=False)
+
+
 class HostingPlatform(Protocol):
     """
     Live questions to the platform that hosts the application, about the project that is set.
@@ -217,6 +248,106 @@ class HostingPlatform(Protocol):
     def serving(self, host: str) -> Deployment | None:
         """
         The deployment that answers at *host*; None where none does that we may see.
+        """
+
+    def deployments(self) -> Sequence[Deployment]:
+        """
+        The project's newest, whatever became of them, newest first.
+        """
+
+    def project(self) -> HostedProject:
+        """
+        The project that is set.
+        """
+
+    def logged(self, deployment: str) -> Sequence[LoggedLine]:
+        """
+        What is left of that deployment's log, as far as it came in a few seconds.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    What came back from the application's address.
+
+    Attributes:
+        asked_at: When the request went out, by our clock.
+        took: How long the answer took to come, in whole.
+        headers: Of its headers, names in lower case, those that say who has answered; of cookies only the names.
+        body: Its beginning.
+    """
+
+    asked_at: datetime
+    took: timedelta
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAnswer:
+    """
+    That none came back.
+
+    Attributes:
+        reason: Why, after "the application": such as ``does not answer within 10 s``.
+    """
+
+    asked_at: datetime
+    took: timedelta
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsCompared:
+    """
+    The settings of the running application and ours, compared by keyed hashes; names only.
+    """
+
+    different: Sequence[str]
+    only_there: Sequence[str]
+    only_here: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedBuild:
+    """
+    Which build should serve; None where nobody said.
+    """
+
+    commit: str | None = None
+    deployment: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.commit or self.deployment)
+
+
+class Application(Protocol):
+    """
+    Live questions to the running application, at its public address. None changes anything there.
+    """
+
+    @property
+    def host(self) -> str:
+        """
+        Whom the address names.
+        """
+
+    def who_answers(self) -> Sequence[Answer | NoAnswer]:
+        """
+        What ``/api/test-deployment`` says, asked several times in a row, each time over a new connection and past caches.
+        Whoever asks again hears the same.
+        """
+
+    def settings(self) -> SettingsCompared:
+        """
+        How its settings differ from ours.
+
+        Raises:
+            NotConfigured: There is no key to ask with, or none that may travel there.
+            ApplicationRefused: It knows no key of ours.
+            ApplicationUnreachable: It did not say.
         """
 
 

@@ -195,7 +195,8 @@ def chart(**sources: Callable[[], Any]) -> Chart:
         raise AssertionError
 
     now = datetime(2025, 12, 8, tzinfo=UTC)
-    opened: dict[str, Any] = dict.fromkeys(("open_database", "open_account", "compare", "open_log"), nowhere)
+    names = ("open_database", "open_account", "open_platform", "open_application", "compare", "open_log")
+    opened: dict[str, Any] = dict.fromkeys(names, nowhere)
     return Chart(
         now=now,
         window=Window(now - timedelta(days=7), now),
@@ -208,7 +209,13 @@ def chart(**sources: Callable[[], Any]) -> Chart:
     )
 
 
-SOURCES: Final = {"open_database": "database", "open_account": "account", "compare": "comparison"}
+SOURCES: Final = {
+    "open_database": "database",
+    "open_account": "account",
+    "open_platform": "platform",
+    "open_application": "application",
+    "compare": "comparison",
+}
 
 
 @pytest.mark.parametrize("error", [DatabaseUnreachable("gone"), SettingsError("none"), ValueError("a bug")])

@@ -8,6 +8,7 @@ leave this module's decoder. Paths and documents are those of Vercel's REST API 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,9 +18,18 @@ from urllib.parse import quote, urlencode
 import msgspec
 import urllib3
 
-from booking_doctor.adapters.services import A_PERSON_WAITS, Fault, Patience, Questions, Service, seconds
+from booking_doctor.adapters.services import (
+    A_PERSON_WAITS,
+    Fault,
+    Patience,
+    Questions,
+    Service,
+    connections,
+    lost,
+    seconds,
+)
 from booking_doctor.errors import PlatformRefused, PlatformUnreachable
-from booking_doctor.evidence import Deployment, HostedVariable
+from booking_doctor.evidence import Deployment, HostedProject, HostedVariable, LoggedLine
 from booking_doctor.settings import VercelSettings
 
 VERCEL: Final = Service(
@@ -27,6 +37,11 @@ VERCEL: Final = Service(
 )
 
 _Item = TypeVar("_Item")
+
+_NEWEST: Final = 100
+_LISTEN_S: Final = 4.0
+_HEARD: Final = 4_000_000
+"""A log is a stream, which may go on: so long it is listened to, and so many bytes of it are heard."""
 
 
 class VercelPlatform:
@@ -39,8 +54,9 @@ class VercelPlatform:
 
     def __init__(self, settings: VercelSettings, patience: Patience = A_PERSON_WAITS) -> None:
         self._settings = settings
-        headers = {"Authorization": f"Bearer {settings.token.value}", "Accept": "application/json"}
-        self._questions = Questions(VERCEL, settings.base_url, headers, _refuse, patience)
+        self._patience = patience
+        self._headers = {"Authorization": f"Bearer {settings.token.value}", "Accept": "application/json"}
+        self._questions = Questions(VERCEL, settings.base_url, self._headers, _refuse, patience)
 
     def variables(self) -> Iterator[HostedVariable]:
         """
@@ -68,12 +84,23 @@ class VercelPlatform:
             if error.status == 404:
                 return None
             raise
+        return self._deployment(told, host, own=told.project_id == self._project_id)
+
+    def deployments(self) -> list[Deployment]:
+        """
+        Those of one page, which has them newest first.
+        """
+        told = self._ask("/v7/deployments", _Listed, projectId=self._project_id, limit=_NEWEST).deployments
+        built = [self._deployment(one, one.id, own=True) for one in told]
+        return sorted(built, key=lambda one: one.created_at, reverse=True)
+
+    def _deployment(self, told: _Deployment, where: str, *, own: bool) -> Deployment:
         if told.created_at is None:
-            message = f"Vercel tells this token next to nothing about the deployment at {host}"
+            message = f"Vercel tells this token next to nothing about the deployment at {where}"
             raise PlatformRefused(message, status=403, hint=_ADVICE[403])
         return Deployment(
             id=told.id,
-            own=told.project_id == self._project_id,
+            own=own,
             created_at=_moment(told.created_at),
             target=told.target,
             state=told.ready_state,
@@ -81,6 +108,58 @@ class VercelPlatform:
             commit=told.commit,
             branch=told.branch,
         )
+
+    def project(self) -> HostedProject:
+        """
+        Of its document, what is about new deployments.
+        """
+        told = self._ask(f"/v9/projects/{quote(self._settings.project, safe='')}", _Project)
+        back = told.last_rollback_target.get("id") if told.last_rollback_target else None
+        return HostedProject(
+            rolled_back_to=back if isinstance(back, str) else None,
+            assigns_domains=told.auto_assign_custom_domains,
+        )
+
+    def logged(self, deployment: str) -> list[LoggedLine]:
+        """
+        The stream's lines; where it goes on, those that came in time.
+        """
+        path = f"/v1/projects/{quote(self._project_id, safe='')}/deployments/{quote(deployment, safe='')}/runtime-logs"
+        decode = msgspec.json.Decoder(_Line).decode
+        lines = []
+        for line in self._heard(path).splitlines():
+            try:
+                lines.append(decode(line).told)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # the last one may have come in part
+        return lines
+
+    def _heard(self, path: str) -> bytes:
+        """
+        What comes of a stream before the time is over.
+        """
+        http = connections(self._settings.base_url, self._patience, 1)
+        heard, end = bytearray(), time.monotonic() + _LISTEN_S
+        wait = urllib3.Timeout(connect=self._patience.connect_timeout, read=_LISTEN_S)
+        try:
+            with http.request(
+                "GET", self._url(path), headers=self._headers, redirect=False, preload_content=False, timeout=wait
+            ) as answer:
+                if answer.status != 200:
+                    answer.read(_HEARD)
+                    _refuse(answer)
+                while len(heard) < _HEARD and time.monotonic() < end and (part := answer.read1(65_536)):
+                    heard += part
+        except urllib3.exceptions.ReadTimeoutError:
+            pass  # nothing more was written for a while
+        except urllib3.exceptions.HTTPError as error:
+            reason = lost(VERCEL, error)
+            message = f"Vercel's log cannot be read: {reason}"
+            raise PlatformUnreachable(message, hint=f"check the network and {VERCEL.variable}") from error
+        except Fault as fault:
+            message = f"Vercel's log cannot be read: {fault}"
+            raise PlatformUnreachable(message, hint="run it again later") from fault
+        return bytes(heard)
 
     @cached_property
     def _project_id(self) -> str:
@@ -105,10 +184,13 @@ class VercelPlatform:
             until = {"until": following}
 
     def _ask(self, path: str, shape: type[_Item], **query: str | int) -> _Item:
+        return self._questions.ask(self._url(path, **query), shape)
+
+    def _url(self, path: str, **query: str | int) -> str:
         team = self._settings.team
         if team:
             query["teamId" if team.startswith("team_") else "slug"] = team
-        return self._questions.ask(f"{self._settings.base_url}{path}?{urlencode(query)}", shape)
+        return f"{self._settings.base_url}{path}?{urlencode(query)}"
 
 
 # --- documents -------------------------------------------------------------------------------------------------------
@@ -175,6 +257,8 @@ _Page = TypeVar("_Page", bound=_Listing)
 
 class _Project(_Document):
     id: str
+    auto_assign_custom_domains: bool | None = None
+    last_rollback_target: dict[str, object] | None = None
 
 
 class _GitSource(_Document):
@@ -207,6 +291,37 @@ class _Deployment(_Document):
     def _of_git(self, name: str) -> str | None:
         told = (self.meta.get(f"{host}{name}") for host in ("github", "gitlab", "bitbucket", "git"))
         return next((value for value in told if isinstance(value, str) and value), None)
+
+
+class _ListedDeployment(_Deployment):
+    """
+    In a list it has its id by another name.
+    """
+
+    id: str = msgspec.field(name="uid")
+
+
+class _Listed(_Document):
+    deployments: list[_ListedDeployment]
+
+
+class _Line(_Document, kw_only=True):
+    level: str
+    message: str
+    timestamp_in_ms: _Milliseconds
+    request_path: str = ""
+    response_status_code: int | None = None
+
+    @property
+    def told(self) -> LoggedLine:
+        status = self.response_status_code
+        return LoggedLine(
+            at=_moment(self.timestamp_in_ms),
+            level=self.level,
+            path=self.request_path,
+            status=status if status and status > 0 else None,
+            message=self.message,
+        )
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

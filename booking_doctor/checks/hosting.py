@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
@@ -15,7 +15,7 @@ from booking_doctor.checks.environment import readings
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.core.model import iso
 from booking_doctor.errors import NotConfigured, SettingsError, SourceError
-from booking_doctor.evidence import Deployment, HostedVariable, HostingPlatform
+from booking_doctor.evidence import Deployment, HostedVariable
 from booking_doctor.findings import JSONValue, Severity
 
 HOSTED: Final = ("env-not-in-production", "env-newer-than-build")
@@ -86,9 +86,9 @@ def env_newer_than_build(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
 
     While a deployment with the new value is being built. A warning is about a variable that the booking SMS does not need.
     """
-    host, hosted = _host(evidence), _known(evidence)
-    serving = _platform(evidence).serving(host)
-    if obstacle := _obstacle(serving, host):
+    host, hosted = host_of(evidence), _known(evidence)
+    serving = evidence.once(serving_of)
+    if obstacle := obstacle_to(serving, host):
         yield obstacle
     elif serving:
         yield from _newer(serving, host, hosted)
@@ -117,7 +117,7 @@ def _newer(serving: Deployment, host: str, hosted: _Hosted) -> Iterator[Fault | 
             )
 
 
-def _obstacle(serving: Deployment | None, host: str) -> BlindSpot | None:
+def obstacle_to(serving: Deployment | None, host: str) -> BlindSpot | None:
     """
     Why nothing can be said of the deployment that serves.
     """
@@ -133,7 +133,24 @@ def _obstacle(serving: Deployment | None, host: str) -> BlindSpot | None:
     return None
 
 
-def _host(evidence: Evidence) -> str:
+def serving_of(evidence: Evidence) -> Deployment | None:
+    """
+    The deployment that the platform says to serve the application's address; None where it names none.
+
+    Raises:
+        SettingsError: The platform, or the address, is not set.
+        SourceError: The platform did not say.
+    """
+    return evidence.platform.serving(host_of(evidence))
+
+
+def host_of(evidence: Evidence) -> str:
+    """
+    Whom the application's address names.
+
+    Raises:
+        SettingsError: It is not set, or names nobody.
+    """
     address = next((reading for reading in readings(evidence.variables) if reading.name == "BOOKING_APP_URL"), None)
     if address is None:
         message = "BOOKING_APP_URL is missing"
@@ -175,19 +192,6 @@ class _Hosted:
             raise self.error
 
 
-class _Hosting(Protocol):
-    """
-    Evidence that the hosting platform is a part of.
-    """
-
-    @property
-    def platform(self) -> HostingPlatform: ...
-
-
-def _platform(evidence: Evidence) -> HostingPlatform:
-    return cast("_Hosting", evidence).platform
-
-
 def _known(evidence: Evidence) -> _Hosted:
     """
     What the platform has told.
@@ -204,7 +208,7 @@ def _known(evidence: Evidence) -> _Hosted:
 def _hosted(evidence: Evidence) -> _Hosted:
     told: list[HostedVariable] = []
     try:
-        for variable in _platform(evidence).variables():
+        for variable in evidence.platform.variables():
             told.append(variable)  # noqa: PERF402  what was told before an error stands
     except SourceError as error:
         return _Hosted(variables=told, error=error)

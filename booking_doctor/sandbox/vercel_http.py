@@ -117,7 +117,7 @@ class VercelSimulator(Simulator):
         wanted = {"target": request.query.get("target"), "state": request.query.get("state")}
         told = [self._build(built) for built in self.project.builds]
         told = [one for one in told if all(value in {None, one[name]} for name, value in wanted.items())]
-        return document(self._page(request, [{**one, "uid": one["id"]} for one in told], "deployments"))
+        return document(self._page(request, [_listed(one) for one in told], "deployments"))
 
     def _build(self, built: Build) -> dict[str, JSON]:
         told: dict[str, JSON] = {
@@ -242,6 +242,14 @@ def _alone(targets: Sequence[str]) -> JSON:
     A list, or the only one of it by itself: both are documented.
     """
     return targets[0] if len(targets) == 1 else list(targets)
+
+
+def _listed(built: Mapping[str, JSON]) -> dict[str, JSON]:
+    """
+    In a list a deployment has its id by another name, and its commit only in ``meta``.
+    """
+    told = {name: value for name, value in built.items() if name not in {"id", "gitSource", "alias", "errorMessage"}}
+    return {**told, "uid": built["id"], "created": built["createdAt"]}
 
 
 def _targets(record: Mapping[str, JSON]) -> Sequence[JSON]:
