@@ -5,7 +5,7 @@ What a worker did on its shift, and what it leaves: counted while it happens, th
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -34,10 +34,11 @@ _REASONS: Final = 20
 """So many reasons are kept apart."""
 
 _BACKLOG: Final = """
-SELECT count(*) FILTER (WHERE ours AND due) AS due, count(*) FILTER (WHERE ours AND NOT due) AS due_later,
-  count(*) FILTER (WHERE NOT ours AND due) AS other_jobs
+SELECT count(*) FILTER (WHERE ours AND run_at <= :now) AS due, count(*) FILTER (WHERE ours AND run_at > :now) AS due_later,
+  count(*) FILTER (WHERE ours AND run_at IS NULL) AS without_time,
+  count(*) FILTER (WHERE NOT ours AND run_at <= :now) AS other_jobs
 FROM (
-  SELECT CAST({jobs.type} AS text) IS NOT DISTINCT FROM :type AS ours, coalesce({jobs.run_at} <= :now, true) AS due
+  SELECT CAST({jobs.type} AS text) IS NOT DISTINCT FROM :type AS ours, {jobs.run_at} AS run_at
   FROM {jobs} WHERE CAST({jobs.status} AS text) = 'queued'
 ) queued
 """
@@ -45,7 +46,8 @@ FROM (
 
 def backlog(queries: Queries, now: datetime) -> Mapping[str, int]:
     """
-    How many jobs wait: those that are due, those that are due later, and due ones of other types, which are left alone.
+    How many jobs wait: those that are due, those that are due later, those that nothing says of when they are, and due ones
+    of other types, which are left alone.
 
     Raises:
         DatabaseError: It could not be counted.
@@ -137,8 +139,9 @@ class WorkLog:
             waiting: The `backlog` it left, or why that is not known; None where the *error* says it.
             error: What ended the shift before its time.
         """
-        exit_code, reason = self._verdict(fail_on, error)
         counted = waiting if isinstance(waiting, Mapping) else {}
+        stopped = [*_stopped(error), *_stopped(waiting), *_timeless(counted)]
+        exit_code, reason = self._verdict(fail_on, error, stopped)
         return Report(
             command=COMMAND,
             version=__version__,
@@ -150,13 +153,15 @@ class WorkLog:
             summary={"taken": self.taken} | {name: self.counts[name] for name in _WORDS},
             coverage={"watched": self.watch, "outages": self.outages, **counted},
             findings=[*self._failed, *self._others()],
-            skipped=[*_stopped(error), *_stopped(waiting), *self._left()],
+            skipped=[*stopped, *self._left()],
             next_steps=self._next_steps(program, counted),
         )
 
-    def _verdict(self, fail_on: FailOn, error: DoctorError | None) -> tuple[ExitCode, str]:
+    def _verdict(self, fail_on: FailOn, error: DoctorError | None, stopped: Sequence[Skipped]) -> tuple[ExitCode, str]:
         if error:
             return error.exit_code, f"{error.summary}; {self.sentence if self.taken else 'no job was taken'}"
+        if stopped:
+            return ExitCode.INCOMPLETE, f"{self.sentence}, but not everything that waits could be looked at"
         if not self.watch and (self.counts["put_off"] or self.counts["unfinished"]):
             return ExitCode.INCOMPLETE, self.sentence
         if not self.watch and self.told_to_end:
@@ -179,9 +184,11 @@ class WorkLog:
 
     def _left(self) -> Iterator[Skipped]:
         """
-        What a shift that is over did not do, and why.
+        What a shift that is over did not do, and why. Whoever watches came back to it.
         """
-        for reason, number in self._put_off.items() if not self.watch else ():
+        if self.watch:
+            return
+        for reason, number in self._put_off.items():
             yield _undone(f"{_jobs(number)} put off: {reason}")
         for reason, number in self._unfinished.items():
             yield _undone(f"{_jobs(number)} left running, for the next worker in some minutes: {reason}")
@@ -223,6 +230,14 @@ def _jobs(number: int) -> str:
 
 def _undone(reason: str, kind: SkipKind = "unreachable") -> Skipped:
     return Skipped(check="jobs", kind=kind, reason=reason)
+
+
+def _timeless(waiting: Mapping[str, int]) -> Iterator[Skipped]:
+    number = waiting.get("without_time", 0)
+    if number:
+        yield _undone(
+            f"{_jobs(number)} not taken: nothing says when {'it is' if number == 1 else 'they are'} due; set run_at"
+        )
 
 
 def _stopped(error: DoctorError | Mapping[str, int] | None) -> Iterator[Skipped]:

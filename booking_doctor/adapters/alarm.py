@@ -73,7 +73,7 @@ class Listener:
         self._database = database
         self._bell = bell
         self._tell = tell
-        self._told = ""
+        self._told_s = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -121,9 +121,11 @@ class Listener:
 
     def _unheard(self, why: str) -> None:
         self._say(f"the queue is looked at every {UNHEARD_S:.0f} s: {why}", UNHEARD_S)
+        # NOTE: whoever sleeps for the longer while has heard nothing of it.
+        self._bell.ring()
 
     def _say(self, words: str, every_s: float) -> None:
         self._bell.every_s = every_s
-        if words != self._told:
-            self._told = words
+        if every_s != self._told_s:
+            self._told_s = every_s
             self._tell(words)

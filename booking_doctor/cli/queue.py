@@ -100,7 +100,7 @@ class _Teller:
     def __init__(self, log: WorkLog, remark: Callable[[str], None]) -> None:
         self._log = log
         self._remark = remark
-        self._said_at = monotonic()
+        self._said, self._said_at = log.sentence, monotonic()
 
     def tell(self, news: News) -> None:
         """
@@ -123,9 +123,9 @@ class _Teller:
         self._count()
 
     def _count(self) -> None:
-        if monotonic() - self._said_at >= WORTH_COUNTING_S:
-            self._said_at = monotonic()
-            self._remark(self._log.sentence)
+        if monotonic() - self._said_at >= WORTH_COUNTING_S and self._log.sentence != self._said:
+            self._said, self._said_at = self._log.sentence, monotonic()
+            self._remark(self._said)
 
 
 @contextmanager

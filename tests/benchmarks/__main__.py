@@ -25,7 +25,9 @@ from typing import Any, Final
 import psycopg
 
 from booking_doctor.sandbox.database import Cluster, embedded_postgres
+from tests.benchmarks.jobs import HANDS, build_queue, left
 from tests.benchmarks.log_server import serving
+from tests.benchmarks.sms_server import texting
 from tests.benchmarks.world import ACCOUNT_SID, SENDER, Shape, World, build
 
 _SIZES: Final = (10_000, 100_000, 1_000_000)
@@ -64,6 +66,10 @@ def main() -> None:
             _table("backfill, rows of messages", "plan s", "rows/s", "verify s", "look s", "undo rows/s", "peak MB")
             for every, words in _REPAIRS:
                 _repair(cluster, words, Shape(messages=max(options.sizes), missing_every=every), options.runs)
+        if options.jobs:
+            _table(f"jobs run, {HANDS} texts at a time", "seconds", "jobs/s", "peak MB", "by hand s", "jobs/s", "of it")
+            for jobs in options.jobs:
+                _work(cluster, jobs, options.runs)
 
 
 def _options() -> argparse.Namespace:
@@ -73,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--worlds", action="store_true", help="the largest size in less friendly worlds, too")
     parser.add_argument("--repairs", action="store_true", help="backfill and undo at the largest size, too")
     parser.add_argument("--examination", action="store_true", help="all checks without Twilio, too")
+    parser.add_argument("--jobs", type=int, nargs="*", default=(), metavar="N", help="queues of so many texts, too")
     return parser.parse_args()
 
 
@@ -143,14 +150,33 @@ def _repair(cluster: Cluster, name: str, shape: Shape, runs: int) -> None:
     )
 
 
+def _work(cluster: Cluster, jobs: int, runs: int) -> None:
+    times: dict[str, list[dict[str, Any]]] = {"work_by_hand": [], "work": []}
+    for name, measured in [*times.items()] * runs:
+        with _empty(cluster) as database_url, texting() as base_url:
+            build_queue(database_url, jobs)
+            measured.append(_measure(name, _leading_to(database_url, base_url)))
+            assert left(database_url) == {"done": jobs, "sids": jobs}, left(database_url)
+    by_hand, seconds = (median(time["seconds"] for time in measured) for measured in times.values())
+    _row(
+        f"{jobs:,}",
+        f"{seconds:.2f}",
+        f"{jobs / seconds:,.0f}",
+        f"{median(time['peak'] for time in times['work']):.0f}",
+        f"{by_hand:.2f}",
+        f"{jobs / by_hand:,.0f}",
+        f"{seconds / by_hand:.2f}",
+    )
+
+
 def _tidy(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA booking_doctor CASCADE")
         connection.execute("VACUUM ANALYZE")
 
 
-def _measure(name: str, variables: Mapping[str, str], world: World) -> dict[str, Any]:
-    window = (world.window.since.isoformat(), world.window.until.isoformat())
+def _measure(name: str, variables: Mapping[str, str], world: World | None = None) -> dict[str, Any]:
+    window = (world.window.since.isoformat(), world.window.until.isoformat()) if world else ()
     command = [sys.executable, "-m", "tests.benchmarks.measured", json.dumps([name, variables, *window])]
     document: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return document
@@ -161,21 +187,32 @@ def _inhabited(cluster: Cluster, shape: Shape) -> Iterator[tuple[World, dict[str
     """
     A world of that shape and the variables that lead the doctor there, for as long as the block lasts.
     """
-    with tempfile.TemporaryDirectory() as directory, psycopg.connect(cluster.url(), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE world")
-        world = build(shape, Path(directory), cluster.url("world"))
+    with tempfile.TemporaryDirectory() as directory, _empty(cluster) as database_url:
+        world = build(shape, Path(directory), database_url)
         with serving(world.log, world.index) as base_url:
-            yield (
-                world,
-                {
-                    "DATABASE_URL": cluster.url("world"),
-                    "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
-                    "TWILIO_AUTH_TOKEN": "0" * 32,
-                    "TWILIO_PHONE_NUMBER": SENDER,
-                    "TWILIO_API_BASE_URL": base_url,
-                },
-            )
+            yield world, _leading_to(database_url, base_url)
+
+
+@contextmanager
+def _empty(cluster: Cluster) -> Iterator[str]:
+    """
+    An empty database, gone when the block ends.
+    """
+    with psycopg.connect(cluster.url(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE world")
+        yield cluster.url("world")
         connection.execute("DROP DATABASE world WITH (FORCE)")
+
+
+def _leading_to(database_url: str, base_url: str) -> dict[str, str]:
+    return {
+        "DATABASE_URL": database_url,
+        "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
+        "TWILIO_AUTH_TOKEN": "0" * 32,
+        "TWILIO_PHONE_NUMBER": SENDER,
+        "TWILIO_API_BASE_URL": base_url,
+        "BOOKING_APP_URL": "https://book.example",
+    }
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------

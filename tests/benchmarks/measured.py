@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from booking_doctor.bootstrap import Doctor, Planned, Repair, Request, open_doctor
 from booking_doctor.findings import Disclosure, Report, Silent, Window
+from tests.benchmarks.jobs import work, work_by_hand
 
 Variables = Mapping[str, str]
 
@@ -153,9 +154,12 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024)
 
 
+MEASURES: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
+    measure.__name__: measure for measure in (reconcile, floor, repair, examine, work, work_by_hand)
+}
+
 if __name__ == "__main__":
-    name, variables, since, until = json.loads(sys.argv[1])
-    measured = {"reconcile": reconcile, "floor": floor, "repair": repair, "examine": examine}[name](
-        variables, Window(datetime.fromisoformat(since), datetime.fromisoformat(until))
-    )
+    name, variables, *span = json.loads(sys.argv[1])
+    window = [Window(*map(datetime.fromisoformat, span))] if span else []
+    measured = MEASURES[name](variables, *window)
     print(json.dumps({**measured, "peak": _peak_mb()}))  # noqa: T201  for the parent

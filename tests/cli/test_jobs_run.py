@@ -29,6 +29,7 @@ from booking_doctor.adapters.bookings import DatabaseStore
 from booking_doctor.adapters.memory import MemoryTwilio
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.bootstrap import Workplace, booking_service_for
+from booking_doctor.cli import queue as module
 from booking_doctor.cli.app import COMMANDS, app
 from booking_doctor.core.booking import JOB_TYPE, BookingRequest, Initiated
 from booking_doctor.core.flow import Terms
@@ -139,7 +140,14 @@ def test_what_is_due_is_sent(scene: World, call: Call, queue: Queue) -> None:
 
     assert (told["exit_code"], told["exit_reason"]) == (0, "5 jobs: 5 sent")
     assert told["summary"] == {"taken": 5, "sent": 5, "dropped": 0, "put_off": 0, "failed": 0, "unfinished": 0}
-    assert told["coverage"] == {"watched": False, "outages": 0, "due": 0, "due_later": 0, "other_jobs": 0}
+    assert told["coverage"] == {
+        "watched": False,
+        "outages": 0,
+        "due": 0,
+        "due_later": 0,
+        "without_time": 0,
+        "other_jobs": 0,
+    }
     assert texted(scene) == Counter(phone(n) for n in range(5))
     rows = scene.rows("SELECT metadata -> 'initial_sms' AS sms FROM pending_bookings")
     assert {row["sms"]["state"] for row in rows} == {"sent"}
@@ -247,6 +255,22 @@ def test_jobs_of_others_are_left_alone_and_counted(scene: World, call: Call, que
     assert states(scene) == {"done": 1, "queued": 4}
 
 
+def test_a_job_without_a_time_is_not_passed_over_in_silence(scene: World, call: Call, queue: Queue) -> None:
+    """
+    Nothing says that it is due, and nothing that it is not: it is named, and the answer is 3.
+    """
+    queue(2)
+    scene.execute("ALTER TABLE jobs ALTER COLUMN run_at DROP NOT NULL")
+    scene.execute("UPDATE jobs SET run_at = NULL WHERE id = (SELECT min(id) FROM jobs)")
+
+    told = run_due(call)
+
+    assert (told["exit_code"], told["summary"]["sent"], states(scene)) == (3, 1, {"queued": 1, "done": 1})
+    assert [skipped["reason"] for skipped in told["skipped"]] == [
+        "1 job was not taken: nothing says when it is due; set run_at"
+    ]
+
+
 def test_so_many_and_no_more(scene: World, call: Call, queue: Queue) -> None:
     """
     ``--limit`` leaves the rest, and says how much that is.
@@ -269,6 +293,20 @@ def test_the_terminal_is_told_in_words(call: Call, queue: Queue) -> None:
 
     assert answer.stdout.startswith("Done: 1 job: 1 sent\njobs run\n")
     assert answer.stderr == ""
+
+
+def test_a_long_shift_counts_on_stderr(call: Call, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Now and then, unless it is to be quiet; stdout is the document's.
+    """
+    monkeypatch.setattr(module, "WORTH_COUNTING_S", 0)
+    queue(2)
+    told = call("jobs", "run", "--format", "json", "--concurrency", "1")
+    assert told.stderr.splitlines()[:2] == ["1 job: 1 sent", "2 jobs: 2 sent"]
+
+    queue(2, first=2)
+    quiet = call("--quiet", "jobs", "run", "--format", "json")
+    assert (quiet.stderr, document(quiet)["summary"]["sent"]) == ("", 2)
 
 
 def test_a_database_without_a_queue_is_named_as_that(scene: World, call: Call) -> None:
