@@ -127,15 +127,16 @@ _KINDS: Final[Mapping[str, Kind]] = {
 def _impact(evidence: Evidence, outcomes: Sequence[Outcome]) -> Impact:
     comparison = comparison_of(evidence)
     discrepancies = comparison.discrepancies if comparison else []
+    whole = comparison is not None and comparison.log_complete
     found = _or_none(lambda asked: asked.once(population), evidence)
     bad = found.bad if found else []
     lost = [discrepancy for discrepancy in discrepancies if discrepancy.kind is Kind.UNRECORDED]
     refused = [discrepancy for discrepancy in discrepancies if discrepancy.kind is Kind.REJECTED]
     return Impact(
         people=len(_phones(bad, (*lost, *refused))) if found or comparison else None,
-        sent_not_recorded=len(lost) if comparison else None,
-        never_sent=_unsent(bad) if found and comparison else None,
-        cost_usd=_cost(lost) if comparison else None,
+        sent_not_recorded=len(lost) if whole else None,
+        never_sent=_unsent(bad) if found and whole else None,
+        cost_usd=_cost(lost) if whole else None,
         by_finding=[_harm(outcome, bad, discrepancies) for outcome in outcomes if _matters(outcome)],
     )
 

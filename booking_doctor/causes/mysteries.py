@@ -59,7 +59,9 @@ def _no_text(readings: Readings, evidence: Evidence) -> Reading:
     if readings.get("texts-of-bad-sent", NOT_READ).seen:
         return absent(readings["texts-of-bad-sent"].words)
     sent = comparison.counts["twilio_messages"] - comparison.counts["rejected"]
-    return absent(f"Twilio took {sent:,} texts in the window") if sent else unknown("Twilio has no text in the window")
+    return (
+        absent(f"Twilio took {sent:,} texts in the window") if sent else unknown("Twilio shows no text in the window")
+    )
 
 
 def _no_log_lines(readings: Readings, _evidence: Evidence) -> Reading:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import wraps
 from statistics import mean, pstdev
 from typing import Final
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
-from booking_doctor.causes.signals import Dossier, signal
+from booking_doctor.causes.signals import Dossier, Look, signal
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.metadata import OTHER_PHONE, Lack
 from booking_doctor.checks.survey import Case, asked, survey
@@ -53,7 +54,7 @@ class Bad:
     A booking, pending or confirmed, whose metadata does not lead to its text.
 
     Attributes:
-        fate: None where Twilio could not be asked.
+        fate: None where Twilio could not be asked, or its log not be read to its end.
         text: Twilio's side of it.
     """
 
@@ -146,6 +147,24 @@ def comparison_of(evidence: Evidence) -> Comparison | None:
     return comparison if comparison.counts else None
 
 
+def of_log(look: Look) -> Look:
+    """
+    A look at Twilio's log: what was not seen in a part of it may be in the rest.
+    """
+
+    @wraps(look)
+    def looked(dossier: Dossier) -> Reading:
+        comparison = comparison_of(dossier.evidence)
+        if comparison is None:
+            return unknown("Twilio's log could not be read")
+        reading = look(dossier)
+        if reading.seen is False and not comparison.log_complete:
+            return unknown(f"{reading.words}, as far as Twilio's log could be read")
+        return reading
+
+    return looked
+
+
 _UNCLAIMED: Final = frozenset({Kind.UNRECORDED, Kind.REJECTED, Kind.IN_FLIGHT})
 
 
@@ -165,7 +184,9 @@ def _fates(evidence: Evidence, cases: Iterable[Case], recorded: set[str]) -> lis
             continue
         text = _nearest(case, texts.get(e164(case.phone, evidence.region) or case.phone, ()))
         fate = Fate.RECORDED if case.id in recorded else _fate(case, text) if comparison else None
-        found.append(Bad(case=case, fate=fate, text=text))
+        # NOTE: in a log that was read in part, what is not there may be in the other part.
+        told = None if fate is Fate.NOTHING and comparison and not comparison.log_complete else fate
+        found.append(Bad(case=case, fate=told, text=text))
     return found
 
 
@@ -441,6 +462,8 @@ def _fated(dossier: Dossier, fates: set[Fate], share: float, what: str) -> Readi
         return unknown("no booking is bad")
     if not told:
         return unknown("Twilio's log could not be read")
+    if len(told) < len(bad):
+        return unknown("Twilio's log could not be read to its end")
     matching = [one for one in told if one.fate in fates]
     words = f"{what} {len(matching):,} of {len(told):,} bad bookings"
     return seen(words) if matching and len(matching) >= share * len(told) else absent(words)
@@ -459,11 +482,7 @@ def texts_of_bad_missing(dossier: Dossier) -> Reading:
     """
     Twilio has nothing for the bad bookings: the fault is before the sending.
     """
-    reading = _fated(dossier, {Fate.NOTHING}, MOST, "Twilio has no text for")
-    comparison = comparison_of(dossier.evidence)
-    if reading.seen and comparison and not comparison.log_complete:
-        return unknown(f"{reading.words}, but its log could not be read to its end")
-    return reading
+    return _fated(dossier, {Fate.NOTHING}, MOST, "Twilio has no text for")
 
 
 @signal

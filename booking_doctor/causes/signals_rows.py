@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
 from booking_doctor.causes.signals import Dossier, signal
-from booking_doctor.causes.signals_bookings import FEW, LATE, LATEST, MOST, comparison_of, population
-from booking_doctor.causes.signals_twilio import UNASKED, counted, disagreeing
+from booking_doctor.causes.signals_bookings import FEW, LATE, LATEST, MOST, of_log, population
+from booking_doctor.causes.signals_twilio import counted, disagreeing
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.metadata import UNKNOWN
 from booking_doctor.checks.sids import incomplete
@@ -35,6 +35,7 @@ def _mismatched(dossier: Dossier, field: str) -> list[tuple[Discrepancy, str, st
 
 
 @signal
+@of_log
 def status_behind(dossier: Dossier) -> Reading:
     """
     Rows keep an early status of texts that Twilio says have ended.
@@ -45,29 +46,33 @@ def status_behind(dossier: Dossier) -> Reading:
         if STATUS_RANK[recorded] < FINAL_RANK <= STATUS_RANK[twilio]
     ]
     words = f"{counted(len(behind), 'row')} kept an early status of a text that has ended"
-    return _reading(dossier, len(behind), words)
+    return seen(words) if behind else absent(words)
 
 
 @signal
+@of_log
 def status_claims_delivered(dossier: Dossier) -> Reading:
     """
     Rows say delivered of texts that Twilio does not say that of.
     """
     wrong = [twilio for _, recorded, twilio in _mismatched(dossier, "status") if recorded in {"delivered", "read"}]
     words = f"{counted(len(wrong), 'row')} claimed a delivery that Twilio does not know of"
-    return _reading(dossier, len(wrong), words)
+    return seen(words) if wrong else absent(words)
 
 
 @signal
+@of_log
 def segments_differ(dossier: Dossier) -> Reading:
     """
     Rows count other segments than Twilio.
     """
     found = _mismatched(dossier, "segments")
-    return _reading(dossier, len(found), f"{counted(len(found), 'row')} counted other segments than Twilio")
+    words = f"{counted(len(found), 'row')} counted other segments than Twilio"
+    return seen(words) if found else absent(words)
 
 
 @signal
+@of_log
 def segments_counted_by_160(dossier: Dossier) -> Reading:
     """
     The rows' segments are those of the text's length divided by 160, which is only right for short plain texts.
@@ -76,12 +81,6 @@ def segments_counted_by_160(dossier: Dossier) -> Reading:
     naive = [body for body, recorded in found if recorded == str(max(ceil(len(body) / 160), 1))]
     words = f"{len(naive):,} of {len(found):,} of them hold the length divided by 160"
     return seen(words) if found and len(naive) >= MOST * len(found) else absent(words)
-
-
-def _reading(dossier: Dossier, number: int, words: str) -> Reading:
-    if comparison_of(dossier.evidence) is None:
-        return unknown(UNASKED)
-    return seen(words) if number else absent(words)
 
 
 _STATUSES: Final = """
@@ -159,43 +158,43 @@ def _unknown_rows(evidence: Evidence) -> list[Any]:
 
 
 @signal
+@of_log
 def sids_unknown(dossier: Dossier) -> Reading:
     """
     Rows carry SIDs for which Twilio answers 404 in this account.
     """
-    if comparison_of(dossier.evidence) is None:
-        return unknown(UNASKED)
     rows = disagreeing(dossier.evidence, Kind.UNKNOWN)
     words = f"{counted(len(rows), 'row')} carried a SID that this account does not know"
     return seen(words) if rows else absent(words)
 
 
 @signal
+@of_log
 def sids_of_bookings_unknown(dossier: Dossier) -> Reading:
     """
     Bookings hold SIDs for which Twilio answers 404 in this account.
     """
-    if comparison_of(dossier.evidence) is None:
-        return unknown(UNASKED)
     found = [case for case in dossier.once(incomplete).cases if case.metadata == UNKNOWN]
     words = f"{counted(len(found), 'booking')} held a SID that this account does not know"
     return seen(words) if found else absent(words)
 
 
 @signal
+@of_log
 def every_sid_unknown(dossier: Dossier) -> Reading:
     """
     From one moment on this account knows none of the SIDs that the application got: somebody else gave them.
     """
-    comparison = comparison_of(dossier.evidence)
-    if comparison is None:
-        return unknown(UNASKED)
     moments = sorted(row.created_at for row in _unknown_rows(dossier.evidence) if row.created_at)
     moments += [case.created_at for case in dossier.once(incomplete).cases if case.metadata == UNKNOWN]
     if len(moments) < FEW - 1:
         return absent("there are not several SIDs that this account does not know")
     since = min(moments)
-    known = [found for found in comparison.discrepancies if found.message and found.message.happened_at >= since]
+    known = [
+        found
+        for found in dossier.evidence.comparison.discrepancies
+        if found.message and found.message.happened_at >= since
+    ]
     rows = dossier.evidence.database.rows(
         "SELECT count(*) AS rows FROM {messages} WHERE {messages.created_at} >= :since", since=since
     )[0]["rows"]
@@ -205,6 +204,7 @@ def every_sid_unknown(dossier: Dossier) -> Reading:
 
 
 @signal
+@of_log
 def unknown_rows_unpriced(dossier: Dossier) -> Reading:
     """
     Rows with an unknown SID were never billed and never got beyond an early status: nobody ever sent their texts.
@@ -248,13 +248,12 @@ WHERE {messages.message_sid} <> '' AND {messages.created_at} >= :since AND CAST(
 
 
 @signal
+@of_log
 def texts_sent_twice(dossier: Dossier) -> Reading:
     """
     One phone got the same text twice within minutes, and only one of them is known to the application.
     """
     evidence = dossier.evidence
-    if comparison_of(evidence) is None:
-        return unknown(UNASKED)
     times: dict[tuple[str | None, str | None], list[tuple[datetime, bool]]] = {}
     for found in disagreeing(evidence, Kind.UNRECORDED, Kind.DEFERRED):
         message = found.message
@@ -290,13 +289,12 @@ ORDER BY {messages.created_at} DESC, {messages.id} DESC LIMIT :sample
 
 
 @signal
+@of_log
 def times_shifted(dossier: Dossier) -> Reading:
     """
     The database's times and Twilio's differ by the same quarters of an hour each time: a zone was lost.
     """
     evidence = dossier.evidence
-    if comparison_of(evidence) is None:
-        return unknown(UNASKED)
     bookings, rows = _shift(list(_of_bookings(evidence))), _shift(list(_of_rows(evidence)))
     return next((reading for reading in (bookings, rows) if reading.seen), rows if bookings.seen is None else bookings)
 
@@ -346,12 +344,11 @@ def _shift(offsets: Sequence[timedelta]) -> Reading:
 
 
 @signal
+@of_log
 def texts_of_several_customers(dossier: Dossier) -> Reading:
     """
     Texts are not recorded whose phone several customers have.
     """
-    if comparison_of(dossier.evidence) is None:
-        return unknown(UNASKED)
     lost = disagreeing(dossier.evidence, Kind.UNRECORDED)
     shared = [found for found in lost if len(found.candidates.customers) > 1]
     words = f"{len(shared):,} of {counted(len(lost), 'unrecorded text')} went to a phone of several customers"
@@ -359,19 +356,21 @@ def texts_of_several_customers(dossier: Dossier) -> Reading:
 
 
 @signal
+@of_log
 def texts_unrecorded_are_shared(dossier: Dossier) -> Reading:
     """
     Nearly all unrecorded texts went to phones that several customers have, and others are recorded.
     """
-    comparison, lost = comparison_of(dossier.evidence), disagreeing(dossier.evidence, Kind.UNRECORDED)
+    lost = disagreeing(dossier.evidence, Kind.UNRECORDED)
     shared = [found for found in lost if len(found.candidates.customers) > 1]
-    if comparison is None or len(shared) < FEW - 1 or not comparison.counts["matched"]:
+    if len(shared) < FEW - 1 or not dossier.evidence.comparison.counts["matched"]:
         return absent("too few texts to phones of several customers are lost, or no other is recorded")
     words = f"{len(shared):,} of {counted(len(lost), 'unrecorded text')} went to a phone of several customers"
     return seen(words) if shared and len(shared) >= MOST * len(lost) else absent(words)
 
 
 @signal
+@of_log
 def texts_mostly_orphaned(dossier: Dossier) -> Reading:
     """
     Nearly all unrecorded texts went to phones that neither a booking nor a customer has.

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from booking_doctor.causes.cause import Reading, absent, seen, unknown
+from booking_doctor.causes.cause import Reading, absent, seen
 from booking_doctor.causes.signals import Dossier, Signal, signal
-from booking_doctor.causes.signals_bookings import MOST, comparison_of
+from booking_doctor.causes.signals_bookings import MOST, comparison_of, of_log
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.survey import asked
 from booking_doctor.core.model import e164
 from booking_doctor.discrepancies import Discrepancy, Kind
 from booking_doctor.findings import Finding
-
-UNASKED: Final = "Twilio's log could not be read"
 
 # --- what it refused -------------------------------------------------------------------------------------------------
 
@@ -81,8 +80,6 @@ def _refused(name: str, codes: Iterable[int], what: str) -> tuple[Signal, Signal
     numbers = frozenset(codes)
 
     def look(dossier: Dossier, *, known: bool) -> Reading:
-        if comparison_of(dossier.evidence) is None:
-            return unknown(UNASKED)
         found = [refusal for refusal in dossier.once(refusals) if refusal.code in numbers and refusal.known >= known]
         if not found:
             return absent(f"Twilio refused nothing because {what}")
@@ -91,11 +88,11 @@ def _refused(name: str, codes: Iterable[int], what: str) -> tuple[Signal, Signal
 
     meaning = f"Twilio refused texts because {what}"
     return (
-        Signal(name=f"refused-{name}", meaning=f"{meaning}.", look=lambda dossier: look(dossier, known=False)),
+        Signal(name=f"refused-{name}", meaning=f"{meaning}.", look=of_log(partial(look, known=False))),
         Signal(
             name=f"refused-{name}-to-known",
             meaning=f"{meaning}, and they were for customers or bookings.",
-            look=lambda dossier: look(dossier, known=True),
+            look=of_log(partial(look, known=True)),
         ),
     )
 
@@ -121,6 +118,7 @@ suspended, suspended_to_known = _refused(
 
 
 @signal
+@of_log
 def refused_numbers_malformed(dossier: Dossier) -> Reading:
     """
     The refused recipients are not written as + and country code, while others are.

@@ -5,7 +5,6 @@ The verb that says why: all checks, the comparison, and the causes weighed by wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 from booking_doctor.causes.diagnosis import diagnose
@@ -62,9 +61,13 @@ def _reached(chart: Chart, *, log: bool) -> bool:
     """
     Whether what a diagnosis cannot do without was asked, which it was not where nobody has set it either.
     """
-    with suppress(SourceError, SettingsError):
-        return bool(chart.database and (not log or chart.comparison))
-    return False
+    try:
+        chart.database  # noqa: B018  to see whether there is one
+        if log:
+            chart.comparison  # noqa: B018
+    except (SourceError, SettingsError):
+        return False
+    return True
 
 
 def _not_asked() -> Comparison:
