@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from booking_doctor.core.metadata import WITHOUT_SID
 from booking_doctor.core.model import SID_SHAPE, same_number
 
 
@@ -57,10 +58,14 @@ def lack(text: str | None, phone: str | None, region: str) -> tuple[Lack, str] |
 def _lack_of_sms(sms: Mapping[str, object], phone: str | None, region: str) -> tuple[Lack, str] | None:
     sid, to = sms.get("message_sid"), sms.get("to_number")
     if not sid:
-        # NOTE: a refused text has no SID, and metadata that says so says all there is.
-        return None if sms.get("state") == "rejected" else (Lack.INCOMPLETE, "an initial_sms without message_sid")
+        # NOTE: a text that was not sent has no SID, and metadata that says so says all there is.
+        return None if _is_settled(sms.get("state")) else (Lack.INCOMPLETE, "an initial_sms without message_sid")
     if not isinstance(sid, str) or not SID_SHAPE.fullmatch(sid):
         return Lack.INCOMPLETE, "a message_sid of the wrong shape"
     if isinstance(to, str) and to and phone and not same_number(to, phone, region):
         return Lack.INCOMPLETE, OTHER_PHONE
     return None
+
+
+def _is_settled(state: object) -> bool:
+    return isinstance(state, str) and state in WITHOUT_SID

@@ -62,6 +62,9 @@ def _read(metadata: str | None) -> Mapping[str, Any]:
 _OTHERS_WORDS: Final = {"rejected": SmsState.FAILED}
 """What other programs call a state."""
 
+WITHOUT_SID: Final = frozenset({SmsState.FAILED, SmsState.QUEUED, SmsState.DROPPED, *_OTHERS_WORDS})
+"""States, by anybody's word, in which a text has no SID and is none the worse for it: it was not sent, or not yet."""
+
 
 def _state(word: object) -> SmsState | None:
     if not isinstance(word, str):

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import psycopg
 import pytest
 
+from booking_doctor.bootstrap import Request, doctor_for
+from booking_doctor.checks import select
 from booking_doctor.core.booking import JobState, SmsState, StatusTaken
 from booking_doctor.core.ports import Answer, Messenger, Text
 from booking_doctor.errors import (
@@ -22,6 +25,7 @@ from booking_doctor.errors import (
     SchemaMismatch,
     SettingsError,
 )
+from booking_doctor.findings import Silent, Window
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.settings import Names, Preferences
 from tests.conftest import at_database
@@ -504,6 +508,23 @@ def test_a_lasting_booking_that_is_there_already_is_not_made_twice(real: RealDes
     assert len(real.scene.rows("SELECT FROM bookings")) == 1
 
 
+def test_a_customer_who_is_known_before_confirming_is_taken(real: RealDesk) -> None:
+    """
+    The application may know who is booking; their text is recorded when they confirm, not before.
+    """
+    known = real.customer("+15550109876")
+    initiated = initiate(real)
+    real.scene.execute("UPDATE pending_bookings SET customer_id = CAST(:known AS uuid)", known=known)
+
+    real.service.record_status(report(real, initiated.booking_id, real.taken[0][0], "sent"))
+    assert real.recorded == []
+    confirmed = real.service.confirm_booking(initiated.token)
+
+    assert confirmed.customer_id == known
+    assert [(row.customer_id, row.status) for row in real.recorded] == [(known, "sent")]
+    assert len(real.customers) == 1
+
+
 def test_queueing_wakes_who_listens(real: RealDesk) -> None:
     """
     When the booking is there to be seen, not before.
@@ -569,3 +590,33 @@ def test_a_missing_or_malformed_variable_is_named_before_anything_is_done(
         real.another_service(Preferences(), **{name: value})
 
     assert not value or value not in error.value.sentence
+
+
+# --- what the doctor makes of it -------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_only_what_is_amiss(real: RealDesk) -> None:
+    """
+    A text that was sent, refused, queued or dropped leaves metadata in order; one whose fate is unknown does not.
+    """
+    real.clock.moment = real.scene.now - timedelta(hours=1)
+    initiate(real, "+15550101001")
+    real.refuse("+15550101002")
+    initiate(real, "+15550101002")
+    initiate(real, "+15550101003", strategy="queued")
+    dropped = initiate(real, "+15550101004", strategy="queued")
+    sms = real.booking(dropped.booking_id).sms
+    assert sms
+    real.set_sms(dropped.booking_id, replace(sms, state=SmsState.DROPPED))
+    real.lose_answer()
+    unknown = initiate(real, "+15550101005")
+    real.clock.moment = real.scene.now
+
+    doctor = doctor_for(real.scene.variable_sources(), Preferences(), Silent(), clock=lambda: real.scene.now)
+    with closing(doctor):
+        window = Window(real.scene.now - timedelta(days=1), real.scene.now)
+        report = doctor.examine("bookings", select(["booking"]), Request(window=window))
+
+    assert [finding.fingerprint for finding in report.findings] == [
+        f"booking-metadata-incomplete:booking/{unknown.booking_id}"
+    ]

@@ -693,6 +693,21 @@ def test_a_callback_that_is_not_ours_changes_nothing(desk: Desk) -> None:
     assert desk.recorded == []
 
 
+def test_a_callback_of_another_attempt_is_not_adopted(desk: Desk) -> None:
+    """
+    A text whose fate is unknown waits for its own.
+    """
+    desk.lose_answer()
+    booking_id = initiate(desk).booking_id
+    before = desk.booking(booking_id)
+
+    for other in ("another", None):
+        strange = replace(report(desk, booking_id, SID, "delivered"), attempt_id=other)
+        assert desk.service.record_status(strange) is StatusTaken.UNKNOWN
+
+    assert desk.booking(booking_id) == before
+
+
 # --- the queue -------------------------------------------------------------------------------------------------------
 
 
