@@ -75,7 +75,8 @@ def booking_metadata_incomplete(evidence: Evidence) -> Iterator[Fault | BlindSpo
     ## When this is fine
 
     A booking younger than 5 minutes is never reported, nor one whose `initial_sms.state` says that nothing was sent:
-    `failed`, `rejected`, `queued` or `dropped`. A SID is not called unknown in the first 15 minutes, nor once Twilio may have forgotten it.
+    `failed`, `rejected`, `queued` or `dropped`. A SID is not called unknown in the first 15 minutes, nor once Twilio may
+    have forgotten it.
     """
     found, told = evidence.once(survey), evidence.once(incomplete)
     yield from _faults(told.cases, found, evidence)

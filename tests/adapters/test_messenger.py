@@ -4,8 +4,10 @@ Texts go to Twilio once: what each answer, and each way to get none, means. The 
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,12 +15,14 @@ from random import Random
 from time import monotonic
 
 import pytest
+import urllib3
 
-from booking_doctor.adapters.messenger import TwilioFinder, TwilioMessenger
+from booking_doctor.adapters.messenger import TwilioFinder, TwilioMessenger, _unanswered
 from booking_doctor.adapters.services import Patience
 from booking_doctor.core.ports import Accepted, Lost, NotSent, Text
 from booking_doctor.errors import TwilioError, TwilioRefused, TwilioUnreachable
-from booking_doctor.sandbox.twilio import TwilioAccount
+from booking_doctor.sandbox.exchange import Reply
+from booking_doctor.sandbox.twilio import Credential, TwilioAccount
 from booking_doctor.sandbox.twilio_faults import Fault, On
 from booking_doctor.sandbox.twilio_http import TwilioSimulator
 from booking_doctor.settings import Secret, TwilioSettings
@@ -118,8 +122,6 @@ def test_an_api_key_may_send(line: Line) -> None:
     """
     The account is in the address, the key in the login.
     """
-    from booking_doctor.sandbox.twilio import Credential
-
     line.account.api_key = Credential("SK" + "0" * 32, "secret")
     line.settings = replace(line.settings, username=line.account.api_key.sid, password=Secret("secret"))
 
@@ -205,6 +207,8 @@ def test_a_wrong_token_is_a_refusal(line: Line) -> None:
         Fault.unavailable(),
         Fault.unavailable(retry_after=1),
         Fault.bad_gateway(),
+        Fault(name="proxy-timeout", instead=Reply(status=408)),
+        Fault(name="redirect", instead=Reply(status=302, headers={"Location": "http://127.0.0.1:1/"})),
         Fault.login_page(),
         Fault.garbage(),
         Fault.garbage("[]"),
@@ -232,8 +236,6 @@ def test_another_program_that_refuses_is_not_twilio(line: Line) -> None:
     """
     A proxy's 403 has no code of Twilio's; nothing was sent.
     """
-    from booking_doctor.sandbox.exchange import Reply
-
     line.simulator.faults.add(Fault(name="proxy", instead=Reply(status=403, body=b"<html>no</html>")))
 
     assert line.messenger.send(TEXT) == NotSent(code=None, reason="something that is not Twilio answered HTTP 403")
@@ -272,12 +274,6 @@ def test_a_certificate_that_is_not_accepted_is_no_text(line: Line) -> None:
     """
     The request was never made; another try would end the same way.
     """
-    import ssl
-
-    import urllib3
-
-    from booking_doctor.adapters.messenger import _unanswered
-
     error = urllib3.exceptions.SSLError(ssl.SSLCertVerificationError("self-signed"))
 
     assert _unanswered(error) == NotSent(code=None, reason="Twilio's certificate was not accepted")
@@ -384,10 +380,6 @@ def test_the_login_goes_nowhere_else(line: Line) -> None:
     """
     A page that names another host, or another account, as the next is not followed.
     """
-    import json
-
-    from booking_doctor.sandbox.exchange import Reply
-
     for elsewhere in ("http://evil.example/2010-04-01/x", "/2010-04-01/Accounts/AC0/Messages.json?Page=1"):
         page = Reply(status=200, body=json.dumps({"messages": [], "next_page_uri": elsewhere}).encode())
         line.simulator.faults.add(Fault(name="lure", instead=page))
