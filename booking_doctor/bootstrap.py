@@ -7,15 +7,13 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from booking_doctor.adapters.alarm import Bell, Listener
 from booking_doctor.adapters.app import HttpApplication
 from booking_doctor.adapters.bookings import DatabaseStore
 from booking_doctor.adapters.client import ApplicationClient, remove_booking
@@ -32,13 +30,13 @@ from booking_doctor.adapters.structure import DatabaseStructure
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
 from booking_doctor.adapters.vercel import VercelPlatform
+from booking_doctor.adapters.workplace import Workplace
 from booking_doctor.checks.shapes import SHAPES, direct_address, pools_transactions
 from booking_doctor.core.booking import BookingRequest, Confirmed, Initiated
 from booking_doctor.core.flow import Invitation, Strategy, Terms, invite
 from booking_doctor.core.model import e164
 from booking_doctor.core.ports import Clock
 from booking_doctor.core.service import BookingService, SystemClock
-from booking_doctor.core.shift import Shift
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.errors import NotConfigured, PlanRefused, SettingsError
 from booking_doctor.evidence import VariableSource
@@ -75,6 +73,7 @@ __all__ = [
     "named_source",
     "open_doctor",
     "open_workplace",
+    "workplace_for",
 ]
 
 
@@ -257,7 +256,7 @@ def open_workplace(
     concurrency: int,
 ) -> Workplace:
     """
-    The queue of texts for the settings that are found, as `open_doctor` finds them.
+    The queue of texts, for the settings that are found there; see `open_doctor`.
 
     Raises:
         UsageError: A named file cannot be read.
@@ -266,64 +265,25 @@ def open_workplace(
     """
     origins = variable_sources(directory, env_files, process)
     variables = {name: value for origin in origins for name, value in origin.values.items()}
-    return Workplace(variables, preferences(*read_preferences(directory, config)), concurrency=concurrency)
+    return workplace_for(variables, preferences(*read_preferences(directory, config)), concurrency=concurrency)
 
 
-class Workplace:
+def workplace_for(
+    variables: Mapping[str, str], preferred: Preferences, *, concurrency: int, clock: Clock | None = None
+) -> Workplace:
     """
-    The queue of texts, and all that a worker with so many hands needs: no more connections than that takes.
+    The queue of texts for what these say, with as many connections as so many texts at a time need.
 
     Raises:
         SettingsError: A variable is missing or malformed.
         PlanRefused: Variables name different databases.
     """
-
-    def __init__(
-        self,
-        variables: Mapping[str, str],
-        preferred: Preferences,
-        *,
-        concurrency: int,
-        clock: Clock | None = None,
-        patience: Patience = PATIENCE,
-    ) -> None:
-        self.clock = clock or SystemClock()
-        self._concurrency = concurrency
-        # NOTE: one for each hand, and one to claim jobs with.
-        self._database = _database_for(variables, preferred, connections=concurrency + 1)
-        self._service = booking_service_for(
-            variables,
-            preferred,
-            clock=self.clock,
-            patience=patience,
-            database=self._database,
-            at_once=concurrency,
-        )
-        _refuse_rivals(self._database.settings)
-        self.queries = DatabaseQueries(self._database)
-
-    @contextmanager
-    def shift(self, *, watch: bool, limit: int | None, tell: Callable[[str], None]) -> Iterator[Shift]:
-        """
-        One worker's shift, and what wakes it, for as long as the block lasts.
-
-        Args:
-            tell: Hears what wakes whoever watches.
-        """
-        bell, executor = Bell(), DaemonExecutor(self._concurrency)
-        listener = Listener(self._database, bell, tell) if watch else None
-        try:
-            yield Shift(self._service.queue, executor, bell, concurrency=self._concurrency, watch=watch, limit=limit)
-        finally:
-            executor.shutdown(wait=False)
-            if listener:
-                listener.close()
-
-    def close(self) -> None:
-        """
-        Give connections back.
-        """
-        self._database.close()
+    clock = clock or SystemClock()
+    # NOTE: one for each text that is being sent, and one to take jobs with.
+    database = _database_for(variables, preferred, connections=concurrency + 1)
+    service = booking_service_for(variables, preferred, clock=clock, database=database, at_once=concurrency)
+    _refuse_rivals(database.settings)
+    return Workplace(service.queue, database, concurrency=concurrency, clock=clock)
 
 
 @cache

@@ -28,6 +28,7 @@ HEARD_S: Final = 10.0
 
 _TRIAL_S: Final = 2.0
 _RECONNECT_S: Final = 5.0
+_PARTING_S: Final = 2.0
 _BREATH_S: Final = 0.5
 """How long hearing goes on before it is asked whether anybody still wants to hear."""
 
@@ -80,10 +81,10 @@ class Listener:
 
     def close(self) -> None:
         """
-        Stop listening, and give the connection back.
+        Stop listening, and give the connection back; one that is just being made is not waited for.
         """
         self._closed.set()
-        self._thread.join()
+        self._thread.join(_PARTING_S)
 
     def _run(self) -> None:
         while not self._closed.is_set():

@@ -26,7 +26,7 @@ from booking_doctor.report import TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from booking_doctor.bootstrap import Workplace
+    from booking_doctor.adapters.workplace import Workplace
     from booking_doctor.core.shift import News, Shift
     from booking_doctor.worklog import WorkLog
 

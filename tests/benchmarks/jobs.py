@@ -64,10 +64,10 @@ def work(variables: Variables) -> dict[str, Any]:
     """
     What ``jobs run --concurrency 8`` does between its start and its report.
     """
-    from booking_doctor.bootstrap import Workplace
+    from booking_doctor.bootstrap import workplace_for
     from booking_doctor.core.shift import Ended
 
-    workplace = Workplace(variables, Preferences(), concurrency=HANDS)
+    workplace = workplace_for(variables, Preferences(), concurrency=HANDS)
     start = time.perf_counter()
     with workplace.shift(watch=False, limit=None, tell=print) as shift:
         news = list(shift.work())

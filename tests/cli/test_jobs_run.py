@@ -28,7 +28,7 @@ from booking_doctor.adapters.alarm import HEARD_S, UNHEARD_S, Bell
 from booking_doctor.adapters.bookings import DatabaseStore
 from booking_doctor.adapters.memory import MemoryTwilio
 from booking_doctor.adapters.postgres import Database
-from booking_doctor.bootstrap import Workplace, booking_service_for
+from booking_doctor.bootstrap import booking_service_for, workplace_for
 from booking_doctor.cli import queue as module
 from booking_doctor.cli.app import COMMANDS, app
 from booking_doctor.core.booking import JOB_TYPE, BookingRequest, Initiated
@@ -438,7 +438,7 @@ def test_a_worker_that_is_killed_leaves_nothing_to_be_sent_twice(
 
     with (
         closing(
-            Workplace({**scene.environment(), **APP}, Preferences(), concurrency=3, clock=TwentyMinutesLater())
+            workplace_for({**scene.environment(), **APP}, Preferences(), concurrency=3, clock=TwentyMinutesLater())
         ) as workplace,
         workplace.shift(watch=False, limit=None, tell=print) as shift,
     ):
