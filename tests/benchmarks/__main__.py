@@ -25,6 +25,7 @@ from typing import Any, Final
 import psycopg
 
 from booking_doctor.sandbox.database import Cluster, embedded_postgres
+from tests.benchmarks.bookings import build_desk
 from tests.benchmarks.jobs import HANDS, build_queue, left
 from tests.benchmarks.log_server import serving
 from tests.benchmarks.sms_server import texting
@@ -70,6 +71,8 @@ def main() -> None:
             _table(f"jobs run, {HANDS} texts at a time", "seconds", "jobs/s", "peak MB", "by hand s", "jobs/s", "of it")
             for jobs in options.jobs:
                 _work(cluster, jobs, options.runs)
+        for customers in options.booking:
+            _book(cluster, customers, options.runs)
 
 
 def _options() -> argparse.Namespace:
@@ -80,6 +83,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repairs", action="store_true", help="backfill and undo at the largest size, too")
     parser.add_argument("--examination", action="store_true", help="all checks without Twilio, too")
     parser.add_argument("--jobs", type=int, nargs="*", default=(), metavar="N", help="queues of so many texts, too")
+    parser.add_argument(
+        "--booking", type=int, nargs="*", default=(), metavar="N", help="bookings among N customers, too"
+    )
     return parser.parse_args()
 
 
@@ -167,6 +173,19 @@ def _work(cluster: Cluster, jobs: int, runs: int) -> None:
         f"{jobs / by_hand:,.0f}",
         f"{seconds / by_hand:.2f}",
     )
+
+
+def _book(cluster: Cluster, customers: int, runs: int) -> None:
+    times = []
+    for _ in range(runs):
+        with _empty(cluster) as database_url, texting() as base_url:
+            build_desk(database_url, customers)
+            times.append(_measure("book", _leading_to(database_url, base_url)))
+    middle = {figure: median(time[figure] for time in times) for figure in times[0]}
+    _table(f"one booking, {customers:,} customers", "ms", "19 of 20 ms", "by hand ms", "own ms")
+    for act in ("initiate", "confirm"):
+        figures = middle[act], middle[f"{act}_late"], middle[f"{act}_by_hand"], middle[act] - middle[f"{act}_by_hand"]
+        _row(act, *(f"{figure:.1f}" for figure in figures))
 
 
 def _tidy(database_url: str) -> None:

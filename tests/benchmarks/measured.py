@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from booking_doctor.bootstrap import Doctor, Planned, Repair, Request, open_doctor
 from booking_doctor.findings import Disclosure, Report, Silent, Window
+from tests.benchmarks.bookings import book
 from tests.benchmarks.jobs import work, work_by_hand
 
 Variables = Mapping[str, str]
@@ -155,7 +156,7 @@ def _peak_mb() -> float:
 
 
 MEASURES: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
-    measure.__name__: measure for measure in (reconcile, floor, repair, examine, work, work_by_hand)
+    measure.__name__: measure for measure in (reconcile, floor, repair, examine, work, work_by_hand, book)
 }
 
 if __name__ == "__main__":
