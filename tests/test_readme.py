@@ -10,6 +10,7 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 
+import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -157,3 +158,25 @@ def test_schema_of_the_incident(scene: World) -> None:
     assert {(table, column) for table, names in settings.COLUMNS.items() for column in names} == {
         (row["table_name"], row["column_name"]) for row in columns
     }
+
+
+def test_the_library_is_used_as_the_readme_shows(
+    scene: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    The example runs as it stands: in an empty directory, with nothing but the environment.
+    """
+    (example,) = [code for language, code in FENCED if language == "python" and "booking_service" in code]
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**scene.environment(), "BOOKING_APP_URL": "https://book.example"}.items():
+        monkeypatch.setenv(name, value)
+    names = {"event_id": scene.event(), "request_id": "r-1"}
+
+    exec(example, names)
+
+    names["bookings"].close()  # type: ignore[attr-defined]
+    ((sid, _),) = [(message.sid, message.to) for message in scene.account.messages()]
+    told = capsys.readouterr().out
+    assert told.startswith("sent (StepTaken(")
+    assert sid in told
+    assert scene.rows("SELECT message_sid FROM messages") == [{"message_sid": sid}]
