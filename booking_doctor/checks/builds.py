@@ -35,10 +35,10 @@ def _for_production(evidence: Evidence) -> list[Deployment]:
     """
     The project's newest that were built for production, newest first.
     """
-    return [built for built in evidence.once(_deployments) if built.target == _PRODUCTION]
+    return [built for built in evidence.once(deployments) if built.target == _PRODUCTION]
 
 
-def _deployments(evidence: Evidence) -> Sequence[Deployment]:
+def deployments(evidence: Evidence) -> Sequence[Deployment]:
     return evidence.platform.deployments()
 
 
@@ -197,7 +197,7 @@ def deployment_not_built(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     if isinstance(serving, BlindSpot):
         yield serving
         return
-    every = evidence.once(_deployments)
+    every = evidence.once(deployments)
     of_it = [built for built in (serving, *every) if built.commit and same_commit(built.commit, wanted)]
     if any(built.target == _PRODUCTION for built in of_it):
         return
@@ -221,7 +221,7 @@ def deployment_not_built(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
 # --- the log ---------------------------------------------------------------------------------------------------------
 
 
-def _logged(evidence: Evidence) -> dict[str, list[LoggedLine]]:
+def route_lines(evidence: Evidence) -> dict[str, list[LoggedLine]]:
     """
     Lines about the route, of the deployment that serves and of some before it.
     """
@@ -274,7 +274,7 @@ def deployment_route_fails(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     if isinstance(serving, BlindSpot):
         yield serving
         return
-    lines = evidence.once(_logged).get(serving.id, [])
+    lines = evidence.once(route_lines).get(serving.id, [])
     bad = [line for line in lines if line.level in _BAD or (line.status or 0) >= 500]
     if bad:
         last, names = max(line.at for line in bad), _errors(bad)
@@ -316,7 +316,7 @@ def deployment_old_called(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     if isinstance(serving, BlindSpot):
         yield serving
         return
-    for id_, lines in evidence.once(_logged).items():
+    for id_, lines in evidence.once(route_lines).items():
         late = [line.at for line in lines if line.at > serving.created_at]
         if id_ != serving.id and late:
             yield Fault(
@@ -341,6 +341,6 @@ def facts(evidence: Evidence) -> dict[str, JSONValue]:
     told: dict[str, JSONValue] = {"serving": _words(serving) if serving else None}
     if newest and serving and newest.id != serving.id:
         told["newest_build"] = f"{_words(newest)}, {newest.substate or newest.state}"
-    calls = {id_: len(lines) for id_, lines in evidence.once(_logged).items()}
+    calls = {id_: len(lines) for id_, lines in evidence.once(route_lines).items()}
     told["route_logged"] = [f"{number} lines on {id_}" for id_, number in calls.items()]
     return told

@@ -4,6 +4,7 @@ The verb that asks what runs.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
@@ -47,9 +48,17 @@ class Deploying(Examining):
             },
             next_steps=[
                 *_again(report, request),
-                *(_by_hand(host, request.expected_build) if by_hand else ()),
+                *(_by_hand(host, self._project(), request.expected_build) if by_hand else ()),
             ],
         )
+
+    def _project(self) -> str:
+        """
+        The project's name for a command, where one is set.
+        """
+        variables = {name: value for source in self._sources.variables for name, value in source.values.items()}
+        named = variables.get("VERCEL_PROJECT_ID", "")
+        return f"{shlex.quote(named)} " if named.isascii() and named.isprintable() and named else ""
 
 
 def _facts(look: Callable[[Evidence], dict[str, JSONValue]], evidence: Evidence) -> dict[str, JSONValue]:
@@ -69,15 +78,19 @@ def _again(report: Report, request: Request) -> Iterator[str]:
         yield f"{request.program} explain deployment-stale"
 
 
-def _by_hand(host: str, expected: ExpectedBuild) -> Iterator[str]:
+def _by_hand(host: str, project: str, expected: ExpectedBuild) -> Iterator[str]:
     """
     What somebody can see in Vercel without a token here.
     """
-    commit = f"commit {expected.commit[:12]}" if expected.commit else "the newest commit of the production branch"
-    wanted = f"{expected.deployment} of {commit}" if expected.deployment else commit
-    yield "By hand, because VERCEL_TOKEN is not set:"
-    yield f"1. vercel inspect {host}    names the deployment that serves; expected: {wanted}"
-    yield "2. vercel ls --prod    lists the builds for production; is a newer one Ready, Error or Canceled?"
-    yield "3. Vercel dashboard, Deployments: Production (Current) is what serves; Staged is built and waits to be promoted"
-    yield "4. Vercel dashboard, Settings, Environment Variables: none of Production was updated after that build"
-    yield f"5. vercel logs {host}    was /api/bookings/initiate called, and with which errors?"
+    commit = f"commit {expected.commit[:12]}" if expected.commit else "the newest commit"
+    yield f"Without VERCEL_TOKEN, by hand, where {host} is on Vercel:"
+    yield f"1. vercel inspect {host}"
+    if expected.deployment:
+        yield f"   should name {expected.deployment}"
+    yield f"   should be built of {commit}"
+    yield f"2. vercel ls {project}--prod"
+    yield "   is anything newer Ready, Error or Canceled? What waits is Staged"
+    yield "3. Vercel dashboard, Settings, Environment Variables, Production"
+    yield "   nothing there may be newer than the build that serves"
+    yield f"4. vercel logs {host}"
+    yield "   was /api/bookings/initiate called, and with which errors?"

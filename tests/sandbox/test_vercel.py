@@ -101,8 +101,9 @@ def test_deployments_come_newest_first(get: Get, project: VercelProject) -> None
     first = get("/v7/deployments", projectId=project.id, target="production")
     second = get("/v7/deployments", projectId=project.id, until=str(first["pagination"]["next"]))
 
-    assert [one["gitSource"]["sha"][0] for one in first["deployments"]] == ["3", "2"]
-    assert [one["gitSource"]["sha"][0] for one in second["deployments"]] == ["2", "1"]
+    assert [one["meta"]["githubCommitSha"][0] for one in first["deployments"]] == ["3", "2"]
+    assert [one["meta"]["githubCommitSha"][0] for one in second["deployments"]] == ["2", "1"]
+    assert all("uid" in one and "id" not in one for one in first["deployments"])
 
 
 def test_a_log_of_what_functions_wrote(project: VercelProject) -> None:
