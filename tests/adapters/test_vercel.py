@@ -5,7 +5,11 @@ Live questions to Vercel: what each answer means, what is never asked and never 
 from __future__ import annotations
 
 import re
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -14,10 +18,10 @@ import pytest
 from booking_doctor.adapters.services import Patience
 from booking_doctor.adapters.vercel import VercelPlatform
 from booking_doctor.errors import PlatformRefused, PlatformUnreachable
-from booking_doctor.evidence import HostedVariable
+from booking_doctor.evidence import HostedProject, HostedVariable, LoggedLine
 from booking_doctor.sandbox.exchange import JSON, Reply, document
 from booking_doctor.sandbox.twilio_faults import Fault
-from booking_doctor.sandbox.vercel import DEVELOPMENT, PREVIEW, PRODUCTION, Variable, VercelProject
+from booking_doctor.sandbox.vercel import DEVELOPMENT, PREVIEW, PRODUCTION, LogLine, Variable, VercelProject
 from booking_doctor.sandbox.vercel_http import VercelSimulator, problem
 from booking_doctor.settings import Secret, VercelSettings
 
@@ -371,3 +375,114 @@ def test_nobody_there(ask: Ask) -> None:
     """
     with pytest.raises(PlatformUnreachable, match="no connection"):
         list(ask(base_url="http://127.0.0.1:1").variables())
+
+
+# what was built, and what it has written
+
+
+def test_deployments(ask: Ask, project: VercelProject) -> None:
+    """
+    Newest first, whatever became of them, each with the commit that only its metadata tells.
+    """
+    project.build("a" * 40, at=NOW - 3 * HOUR)
+    project.build("b" * 40, at=NOW - 2 * HOUR, branch="feature-1")
+    project.build("c" * 40, at=NOW - HOUR, state="CANCELED")
+
+    told = ask().deployments()
+
+    assert [(one.commit, one.branch, one.target, one.state, one.substate) for one in told] == [
+        ("c" * 40, "main", "production", "CANCELED", None),
+        ("b" * 40, "feature-1", None, "READY", None),
+        ("a" * 40, "main", "production", "READY", "PROMOTED"),
+    ]
+    assert [one.id for one in told] == [built.id for built in reversed(project.builds)]
+    assert all(one.own for one in told)
+
+
+def test_the_project(ask: Ask, project: VercelProject) -> None:
+    """
+    Whether somebody went back, and whether new deployments get the domains.
+    """
+    first = project.build("a" * 40)
+    project.build("b" * 40)
+    assert ask().project() == HostedProject(rolled_back_to=None, assigns_domains=True)
+
+    project.roll_back(first)
+    assert ask().project() == HostedProject(rolled_back_to=first.id, assigns_domains=False)
+
+
+def test_a_log(ask: Ask, project: VercelProject) -> None:
+    """
+    Line by line; an answer's status that is none is not told.
+    """
+    built = project.build("a" * 40)
+    built.logs.append(LogLine(at=NOW, path="/api/a", message="one\ntwo", status=500, level="error"))
+    built.logs.append(LogLine(at=NOW, path="/api/b", message="", status=0))
+
+    assert ask().logged(built.id) == [
+        LoggedLine(at=NOW, level="error", path="/api/a", status=500, message="one\ntwo"),
+        LoggedLine(at=NOW, level="info", path="/api/b", status=None, message=""),
+    ]
+
+
+@pytest.mark.parametrize("pause_s", [0.05, 60])
+def test_a_log_that_goes_on(monkeypatch: pytest.MonkeyPatch, pause_s: float) -> None:
+    """
+    A stream without an end is heard for a while, whether it pauses or not, and a line that came in part is left.
+    """
+    monkeypatch.setattr("booking_doctor.adapters.vercel._LISTEN_S", 0.5)
+    line = b'{"level": "info", "message": "m", "timestampInMs": 1, "requestPath": "/a", "responseStatusCode": 200}\n'
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_stream, args=(server, line, pause_s), daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        settings = VercelSettings(token=Secret("t0ken"), project="prj_1", team=None, base_url=address)
+        start = time.monotonic()
+        told = VercelPlatform(settings, IMPATIENT).logged("dpl_1")
+
+    assert time.monotonic() - start < 5
+    assert {one.path for one in told} == {"/a"}
+
+
+def _stream(server: socket.socket, line: bytes, pause_s: float) -> None:
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/stream+json\r\n\r\n" + line + line[:20])
+        connection.sendall(line[20:])
+        while True:
+            connection.sendall(line[: len(line) // 2])
+            time.sleep(pause_s)
+            connection.sendall(line[len(line) // 2 :])
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (problem(403, "forbidden", "No"), "not-permitted"),
+        (problem(404, "not_found", "No"), "not-permitted"),
+        (problem(429, "rate_limited", "Later"), "unreachable"),
+        (Reply(status=502, body=b"<html>"), "unreachable"),
+        (Reply(status=307, headers={"Location": "http://127.0.0.1:1/"}), "unreachable"),
+    ],
+)
+def test_a_log_that_is_refused(ask: Ask, simulator: VercelSimulator, reply: Reply, kind: str) -> None:
+    """
+    It is never taken for an empty one.
+    """
+    simulator.faults.add(Fault(name="no", instead=reply), times=None)
+
+    with pytest.raises((PlatformRefused, PlatformUnreachable)) as raised:
+        ask().logged("dpl_1")
+
+    assert raised.value.kind == kind
+
+
+def test_a_log_that_breaks_off(ask: Ask, simulator: VercelSimulator) -> None:
+    """
+    Nor one that did not come.
+    """
+    built = simulator.project.build("a" * 40)
+    simulator.faults.add(Fault.closed(), times=None)
+
+    with pytest.raises(PlatformUnreachable):
+        ask().logged(built.id)
