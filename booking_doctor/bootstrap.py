@@ -148,10 +148,12 @@ def booking_service(
     Raises:
         UsageError: A named file cannot be read.
         SettingsError: A variable is missing or malformed: a database, the Twilio account with a sender, BOOKING_APP_URL.
+        PlanRefused: Variables name different databases.
     """
     directory = Path.cwd() if directory is None else directory
     origins = variable_sources(directory, env_files, os.environ if process is None else process)
     variables = {name: value for origin in origins for name, value in origin.values.items()}
+    _refuse_rivals(database_settings(variables))
     return booking_service_for(variables, preferences(*read_preferences(directory, config)), text=text, hold=hold)
 
 

@@ -16,6 +16,7 @@ from typing import Final
 import psycopg
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from booking_doctor.adapters.tables import application_tables
 from booking_doctor.errors import (
@@ -346,6 +347,9 @@ def translated(settings: DatabaseSettings) -> Iterator[None]:
         raise _in_our_words(error.orig, settings) from None
     except psycopg.Error as error:
         raise _in_our_words(error, settings) from None
+    except PoolTimeout:
+        message = f"all connections to {settings.address} are in use"
+        raise DatabaseUnreachable(message, hint="try again later; something holds them for long") from None
 
 
 def _in_our_words(error: BaseException | None, settings: DatabaseSettings) -> DatabaseError:

@@ -11,9 +11,12 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Final, NewType
+from typing import TYPE_CHECKING, Final, NewType
 
 import msgspec
+
+if TYPE_CHECKING:
+    import phonenumbers
 
 Sid = NewType("Sid", str)
 """A message SID, ``SM`` or ``MM`` and 32 hexadecimal digits. Compared as exact text."""
@@ -215,32 +218,49 @@ def standard_phone(text: str, region: str) -> str:
     """
     import phonenumbers
 
-    reasons = phonenumbers.ValidationResult
-    refusals = {
-        reasons.INVALID_COUNTRY_CODE: "has a country code that does not exist",
-        reasons.TOO_SHORT: "is too short",
-        reasons.TOO_LONG: "is too long",
-        reasons.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
-        reasons.INVALID_LENGTH: "has a length that no number of its country has",
-    }
+    if reason := _no_phone(text):
+        raise ValueError(reason)
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException as error:
+        no_country = error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
+        raise ValueError(_NO_COUNTRY if no_country else "is none") from None
+    if reason := _impossible(number):
+        raise ValueError(reason)
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+_NO_COUNTRY: Final = "has a country code that does not exist"
+
+
+def _no_phone(text: str) -> str | None:
+    """
+    What keeps the text from being looked at as a number.
+    """
     if not text.strip():
-        reason = "is missing"
-    elif not _PHONE_CHARACTERS.fullmatch(text):
-        reason = "holds something other than digits, blanks and ( ) . - /"
-    elif len(text) > _LONGEST_PHONE:
-        reason = "is too long"
-    elif text.count("+") > 1:
-        reason = "is more than one number"
-    else:
-        try:
-            number = phonenumbers.parse(text, region)
-        except phonenumbers.NumberParseException as error:
-            invalid = error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
-            raise ValueError(refusals[reasons.INVALID_COUNTRY_CODE] if invalid else "is none") from None
-        reason = refusals.get(phonenumbers.is_possible_number_with_reason(number), "")
-        if not reason:
-            return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    raise ValueError(reason)
+        return "is missing"
+    if not _PHONE_CHARACTERS.fullmatch(text):
+        return "holds something other than digits, blanks and ( ) . - /"
+    if len(text) > _LONGEST_PHONE:
+        return "is too long"
+    return "is more than one number" if text.count("+") > 1 else None
+
+
+def _impossible(number: phonenumbers.PhoneNumber) -> str | None:
+    """
+    Why no such number can be.
+    """
+    import phonenumbers
+
+    results = phonenumbers.ValidationResult
+    reasons = {
+        results.INVALID_COUNTRY_CODE: _NO_COUNTRY,
+        results.TOO_SHORT: "is too short",
+        results.TOO_LONG: "is too long",
+        results.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
+        results.INVALID_LENGTH: "has a length that no number of its country has",
+    }
+    return reasons.get(phonenumbers.is_possible_number_with_reason(number))
 
 
 def same_number(one: str | None, other: str | None, region: str) -> bool:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
-from booking_doctor.bootstrap import Request, doctor_for
+from booking_doctor.bootstrap import Request, booking_service, doctor_for
 from booking_doctor.checks import select
 from booking_doctor.core.booking import JobState, SmsState, StatusTaken
 from booking_doctor.core.ports import Answer, Messenger, Text
@@ -22,6 +24,7 @@ from booking_doctor.errors import (
     DatabaseUnreachable,
     NothingWritten,
     OutcomeNotStored,
+    PlanRefused,
     SchemaMismatch,
     SettingsError,
 )
@@ -367,6 +370,23 @@ def test_a_locked_booking_is_waited_for_and_not_for_ever(real: RealDesk) -> None
     assert service.confirm_booking(token).message_sid
 
 
+def test_connections_that_are_all_in_use_are_told_after_the_text(real: RealDesk) -> None:
+    """
+    Whatever holds them: the text has gone out, and the error has its SID.
+    """
+    engine = real.service._store._database._engine  # type: ignore[attr-defined]
+    engine.pool._timeout, engine.pool._max_overflow = 0.05, 0
+    held: list[Connection] = []
+    after_sending(real, lambda: held.extend(engine.connect() for _ in range(engine.pool.size())))
+
+    with pytest.raises(OutcomeNotStored, match=r"all connections to .* are in use") as error:
+        initiate(real)
+
+    for connection in held:
+        connection.close()
+    assert error.value.message_sid == real.taken[0][0]
+
+
 # --- other installations ---------------------------------------------------------------------------------------------
 
 
@@ -620,3 +640,13 @@ def test_the_doctor_finds_only_what_is_amiss(real: RealDesk) -> None:
     assert [finding.fingerprint for finding in report.findings] == [
         f"booking-metadata-incomplete:booking/{unknown.booking_id}"
     ]
+
+
+def test_variables_that_name_different_databases_are_refused(real: RealDesk, tmp_path: Path) -> None:
+    """
+    Nobody can know where the bookings are to go.
+    """
+    variables = {**real.scene.environment(), "BOOKING_APP_URL": APP, "POSTGRES_URL": "postgresql://x@elsewhere/other"}
+
+    with pytest.raises(PlanRefused, match="DATABASE_URL and POSTGRES_URL name different databases"):
+        booking_service(variables, directory=tmp_path)
