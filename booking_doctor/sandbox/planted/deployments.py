@@ -214,6 +214,7 @@ INCIDENTS: Final = (
             look_alike=look_alike,
             plant=plant,
             remedy=_answering_again,
+            beside=frozenset({"request-intercepted"} if finding == "deployment-intercepted" else ()),
         )
         for finding, title, look_alike, plant in (
             ("deployment-unreachable", "the function fails while it starts", _slowly, _instead(CRASHED)),
@@ -321,6 +322,7 @@ INCIDENTS: Final = (
         plant=_only_a_preview,
         remedy=lambda scene: _built(scene, _FIX),
         also=frozenset({"deployment-stale"}),
+        beside=frozenset({"fix-not-in-production-build"}),
     ),
     Incident(
         finding="deployment-route-fails",
