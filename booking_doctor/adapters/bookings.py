@@ -30,7 +30,7 @@ from booking_doctor.core.booking import (
     MessageRow,
     PendingBooking,
 )
-from booking_doctor.core.metadata import fingerprint_in, metadata_of, metadata_with, sms_in
+from booking_doctor.core.metadata import fingerprint_in, holds, metadata_of, metadata_with, sms_in
 from booking_doctor.errors import DatabaseError, NothingWritten, SchemaMismatch
 
 JOBS_CHANNEL: Final = "booking_doctor_jobs"
@@ -200,7 +200,7 @@ class DatabaseUnitOfWork:
         if len(rows) != 1:
             raise NothingWritten(_METADATA, f"{len(rows) or 'no'} rows were written")
         self._metadata[booking_id] = rows[0]["metadata"]
-        if sms_in(rows[0]["metadata"]) != sms:
+        if not holds(rows[0]["metadata"], sms):
             raise NothingWritten(_METADATA, "a trigger stored something else")
 
     def _update_booking(self, booking_id: str, values: Mapping[str, object], back: str) -> Sequence[RowMapping]:

@@ -27,7 +27,7 @@ from booking_doctor.core.booking import (
     PendingBooking,
 )
 from booking_doctor.core.model import TwilioMessage
-from booking_doctor.core.ports import Accepted, Answer, Text
+from booking_doctor.core.ports import Accepted, Answer, NotSent, Text
 from booking_doctor.core.segments import segments
 from booking_doctor.errors import NothingWritten
 
@@ -289,8 +289,10 @@ class MemoryTwilio:
         """
         Take it, unless something else was ordered; what is `booking_doctor.core.ports.Lost` was taken all the same.
         """
+        if not text.body:
+            return NotSent(code=21602, reason="Twilio refused it: the text was empty")
         answer = self.answers.pop(0) if self.answers else None
-        if answer is None or not hasattr(answer, "code"):
+        if not isinstance(answer, NotSent):
             message = self._taken(text)
             answer = answer or Accepted(message=message)
         return answer

@@ -133,6 +133,14 @@ def metadata_with(metadata: str | None, sms: InitialSms) -> str | None:
     return msgspec.json.encode({**document, _SMS: merged}).decode()
 
 
+def holds(metadata: str | None, sms: InitialSms) -> bool:
+    """
+    Whether the metadata has the text exactly as it was to be stored.
+    """
+    stored = _read(metadata).get(_SMS)
+    return isinstance(stored, dict) and _document(sms).items() <= stored.items()
+
+
 def _document(sms: InitialSms) -> dict[str, str | int | float | None]:
     """
     Every field, so that what no longer holds does not stay behind.

@@ -321,7 +321,7 @@ class MemoryDesk:
         self.words = text
 
     def _text(self, invitation: Invitation) -> str:
-        return self.words or invite(invitation)
+        return invite(invitation) if self.words is None else self.words
 
 
 # --- on PostgreSQL and the simulator ---------------------------------------------------------------------------------
@@ -462,7 +462,7 @@ class RealDesk:
         self.words = text
 
     def _text(self, invitation: Invitation) -> str:
-        return self.words or invite(invitation)
+        return invite(invitation) if self.words is None else self.words
 
 
 @contextmanager

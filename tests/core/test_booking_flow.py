@@ -126,6 +126,19 @@ def test_a_text_that_twilio_would_not_take_is_refused_before_anything_is_stored(
     assert (sms.state, sms.segments) == (SmsState.SENT, 11)
 
 
+def test_an_empty_text_is_refused_by_twilio_and_kept_as_that(desk: Desk) -> None:
+    """
+    Whoever makes such a text learns what Twilio says to it.
+    """
+    desk.reword("")
+
+    initiated = initiate(desk)
+
+    assert initiated.sms
+    assert (initiated.sms.state, initiated.sms.error_code) == (SmsState.FAILED, 21602)
+    assert initiated.debug.steps[-1].outcome == "done"
+
+
 def test_a_refused_text_is_told_with_its_code(desk: Desk) -> None:
     """
     The booking stays, its text is `failed` with Twilio's code and what that means, and nobody was texted.
