@@ -35,7 +35,7 @@ def probe_api(
     show_pii: ShowPiiOption = False,
 ) -> None:
     """
-    Make one booking as a client does, and follow it to the metadata. Makes a booking and sends one text.
+    Make one booking as a client does, and follow it to the metadata. Writes that booking and sends one text.
     """
     if dry and (phone or cleanup):
         message = "--dry makes no booking, so --phone and --cleanup have no use with it"

@@ -5,15 +5,14 @@ The application as its clients see it: the initiate route over HTTP, on top of a
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Final, Protocol
 
 from booking_doctor.core.booking import BookingRequest, Initiated
 from booking_doctor.errors import DoctorError
 from booking_doctor.probe import INITIATE
+from booking_doctor.sandbox.application import ApplicationSimulator
 from booking_doctor.sandbox.exchange import JSON, Reply, Request, document
-from booking_doctor.sandbox.incidents import SENDER, World
-from booking_doctor.sandbox.simulator import Simulator
+from booking_doctor.sandbox.incidents import World
 
 TEST_PHONE: Final = "+15550100333"
 """Of whoever probes."""
@@ -30,9 +29,10 @@ class Flow(Protocol):
         """
 
 
-class BookingApp(Simulator):
+class BookingApp(ApplicationSimulator):
     """
-    The application, for as long as the ``with`` block lasts.
+    The application with its initiate route. It says of itself that it is the corrected one, whatever it does: a build can
+    be wrong about itself.
 
     Attributes:
         flow: What stands behind it; it may be deployed anew at any time.
@@ -40,24 +40,12 @@ class BookingApp(Simulator):
 
     flow: Flow
 
-    def __init__(self, scene: World) -> None:
-        super().__init__()
-        self._scene = scene
-
-    def now(self) -> datetime:
-        """
-        By the world's clock.
-        """
-        return self._scene.now
-
-    def answer(self, request: Request, secret: str | None) -> Reply:  # noqa: ARG002  the key is in another header
+    def answer(self, request: Request, secret: str | None) -> Reply:
         """
         A booking, or a problem.
         """
-        if (request.method, request.path) == ("GET", "/api/test-deployment"):
-            return self._itself()
         if (request.method, request.path) != ("POST", INITIATE):
-            return document({"title": "Not found"}, 404)
+            return super().answer(request, secret)
         try:
             wanted = BookingRequest(**json.loads(request.body))
         except (TypeError, ValueError):
@@ -73,25 +61,18 @@ class BookingApp(Simulator):
         )
         return document({"booking_id": initiated.booking_id, "token": initiated.token, "sms": told}, 201)
 
-    def _itself(self) -> Reply:
-        """
-        It says that it is the corrected one, whatever it does: a build can be wrong about itself.
-        """
-        now = f"{self.now():%Y-%m-%dT%H:%M:%SZ}"
-        return document({"deployment": "probed", "commit": None, "timestamp": now, "hasInitiateFixes": True})
-
 
 def probed(scene: World) -> BookingApp:
     """
     The application runs in that world, and the doctor may probe it.
     """
-    app: BookingApp = scene.during.enter_context(BookingApp(scene))
+    app: BookingApp = scene.during.enter_context(BookingApp(scene.vercel.project))
     event = scene.event()
     scene.variables.update(
         BOOKING_APP_URL=app.base_url,
-        TEST_API_KEY="test-key-of-the-sandbox",
+        TEST_API_KEY=app.key.value,
         TEST_EVENT_ID=event,
         TEST_PHONE=TEST_PHONE,
-        TWILIO_PHONE_NUMBER=SENDER,
     )
+    app.variables = scene.environment()
     return app

@@ -21,6 +21,7 @@ from booking_doctor.checks import select
 from booking_doctor.doctor import Doctor, Request
 from booking_doctor.evidence import ExpectedBuild
 from booking_doctor.findings import CauseVerdict, CauseView, Report, Window
+from booking_doctor.sandbox.booking_app import TEST_PHONE
 from booking_doctor.sandbox.database import Cluster, embedded_postgres
 from booking_doctor.sandbox.incidents import World, world
 from booking_doctor.sandbox.planted.incident import Episode, Incident
@@ -187,7 +188,7 @@ def _looking(scene: World, open_doctor: Callable[[], Doctor]) -> _Look:
         request = Request(
             window=window,
             expected_build=ExpectedBuild(**scene.expected),
-            probing="TEST_PHONE" in scene.variables,
+            probing=scene.variables.get("TEST_PHONE") == TEST_PHONE,
         )
         with closing(open_doctor()) as doctor:
             return _Sight.of(doctor.diagnose(request) if why else doctor.examine("selftest", select(), request))

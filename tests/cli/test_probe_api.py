@@ -60,7 +60,7 @@ def _call(scene: World, app: BookingApp, tmp_path: Path, monkeypatch: pytest.Mon
         environment = {**scene.environment(), **variables}
         result = CliRunner().invoke(program, ["probe-api", "--format", "json", *words], env=environment)
         assert "Traceback" not in result.stderr
-        assert "test-key-of-the-sandbox" not in result.output
+        assert "k1-of-the-simulated-application" not in result.output
         assert TEST_PHONE not in result.output
         return result.exit_code, json.loads(result.stdout) if result.stdout else {}, result.stderr
 
