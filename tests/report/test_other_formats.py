@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from io import StringIO
-from time import perf_counter
+from time import process_time
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -57,12 +57,12 @@ def test_golden(format: str, sample: tuple[str, Report], same_as_golden: Callabl
 @pytest.mark.parametrize("format", ENDINGS)
 def test_ten_thousand_findings_take_less_than_a_second(format: str, samples: Mapping[str, Report]) -> None:
     """
-    A large report is drawn at once.
+    A large report is drawn at once, in seconds of the processor.
     """
     large = replace(samples["findings"], findings=[unrecorded(number) for number in range(10_000)])
-    begun = perf_counter()
+    begun = process_time()
     drawn(format, large)
-    assert perf_counter() - begun < 1
+    assert process_time() - begun < 1
 
 
 # --- short -----------------------------------------------------------------------------------------------------------
