@@ -20,7 +20,7 @@ from booking_doctor.adapters.journal import Journal
 from booking_doctor.adapters.ledger import REPAIR_LOCK, DatabaseLedger
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.tables import JOURNAL_SCHEMA
-from booking_doctor.checks.schema import ENSURES_UNIQUE
+from booking_doctor.checks.keys import ENSURES_UNIQUE
 from booking_doctor.errors import DatabaseError
 from booking_doctor.repair.executor import Lock, Run
 from booking_doctor.repair.migration import Patience, Statement

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from booking_doctor.adapters.postgres import Database
-from booking_doctor.checks.schema import ENSURES_UNIQUE
+from booking_doctor.checks.keys import ENSURES_UNIQUE
 from booking_doctor.repair.executor import Events, Trigger
 from booking_doctor.repair.steps import CHANGED_COLUMNS, Step
 

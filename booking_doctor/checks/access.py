@@ -1,5 +1,5 @@
 """
-Who may write the application's rows: privileges, policies, rules, and settings that follow a role around.
+Who may write the application's rows: privileges, policies, rules, and the same again for what is behind a view.
 
 The verdict is the catalog's; EXPLAIN, asked as the application's role, gives a second opinion where that is permitted.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from booking_doctor.checks.check import Evidence, Fault, check
-from booking_doctor.checks.schema import NEEDED, READY, needed, subject
+from booking_doctor.checks.schema import READY, WRITTEN, needed, subject
 from booking_doctor.errors import DatabaseError, DatabaseForbidden, DatabaseReadOnly, SchemaMismatch
 from booking_doctor.evidence import Queries
 from booking_doctor.findings import JSONValue, Severity
@@ -29,7 +29,7 @@ CONVENTIONAL: Final = "service_role"
 """The role that a Supabase application writes as."""
 
 
-def _role(evidence: Evidence) -> Any:  # noqa: ANN401  a row of _ROLE
+def application_role(evidence: Evidence) -> Any:  # noqa: ANN401  a row of _ROLE
     """
     The application's role: the one that the settings name, else Supabase's, else our own.
 
@@ -54,7 +54,7 @@ def judged_role(evidence: Evidence) -> dict[str, JSONValue]:
     Raises:
         SourceError: It could not be found out.
     """
-    role = evidence.once(_role)
+    role = evidence.once(application_role)
     chosen = {
         "configured": "named as application_role in the settings",
         "conventional": f"{CONVENTIONAL} exists",
@@ -69,7 +69,7 @@ class _Write:
     A statement that the application must be able to run.
 
     Attributes:
-        privilege: What it needs on *written*; it needs SELECT on *read*.
+        privilege: What it needs on *written*, and on those of *also* that there are; it needs SELECT on *read*.
         command: Its letter in `pg_policy`, and *event* its number in `pg_rewrite`.
         bit: Its bit in the answer of `pg_relation_is_updatable`.
         statement: What is explained. It writes nothing but defaults, which every column's type takes.
@@ -83,6 +83,14 @@ class _Write:
     event: str
     bit: int
     statement: str
+    also: tuple[str, ...] = ()
+
+    def columns(self, database: Queries) -> list[str]:
+        """
+        What is written, as it is called here.
+        """
+        there = [column for column in self.also if database.has(self.table, column)]
+        return [database.name(self.table, column) for column in (*self.written, *there)]
 
 
 _UPDATE: Final = _Write(
@@ -106,6 +114,7 @@ _INSERT: Final = _Write(
     bit=8,
     statement="INSERT INTO {messages} ({messages.customer_id}, {messages.direction}, {messages.message_sid},"
     " {messages.body}, {messages.status}) VALUES (DEFAULT, DEFAULT, DEFAULT, DEFAULT, DEFAULT)",
+    also=tuple(sorted({*WRITTEN["messages"]} - {"customer_id", "direction", "message_sid", "body", "status"})),
 )
 
 
@@ -173,17 +182,12 @@ def schema_insert_blocked(evidence: Evidence) -> Iterator[Fault]:
 
 
 def _blocked(evidence: Evidence, write: _Write, column: str | None, deed: str) -> Iterator[Fault]:
-    database, role = evidence.database, evidence.once(_role)
-    obstacles = _obstacles(database, write, role["name"])
+    database, role = evidence.database, evidence.once(application_role)
+    place = needed(database, write.table, *write.written, *write.read)
+    obstacles = _obstacles(database, write, role["name"], place)
     explained = _explained(database, write, role)
-    if not obstacles and explained.refusal:
-        obstacles = [
-            _Obstacle(
-                kind="privilege",
-                why=f"the server refuses it ({explained.refusal})",
-                remedy="Grant what the server names.",
-            )
-        ]
+    if not any(obstacle.certain for obstacle in obstacles):
+        obstacles += explained.obstacles
     if not obstacles:
         return
     certain = any(obstacle.certain for obstacle in obstacles)
@@ -221,9 +225,11 @@ _RIGHTS: Final = """
 SELECT has_schema_privilege(r.oid, c.relnamespace, 'USAGE') AS entered, quote_ident(n.nspname) AS schema,
   CAST(c.oid AS regclass)::text AS relation, quote_ident(r.rolname) AS role,
   ARRAY(SELECT quote_ident(x.name) FROM unnest(CAST(:written AS text[])) WITH ORDINALITY x(name, place)
-    WHERE NOT has_column_privilege(r.oid, c.oid, x.name, :privilege) ORDER BY x.place) AS unwritable,
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = x.name AND NOT a.attisdropped
+    WHERE NOT has_column_privilege(r.oid, c.oid, a.attnum, :privilege) ORDER BY x.place) AS unwritable,
   ARRAY(SELECT quote_ident(x.name) FROM unnest(CAST(:read AS text[])) WITH ORDINALITY x(name, place)
-    WHERE NOT has_column_privilege(r.oid, c.oid, x.name, 'SELECT') ORDER BY x.place) AS unreadable,
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = x.name AND NOT a.attisdropped
+    WHERE NOT has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT') ORDER BY x.place) AS unreadable,
   ARRAY(SELECT CAST(s.oid AS regclass)::text FROM pg_attrdef d JOIN pg_depend p
       ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refclassid = 'pg_class'::regclass
     JOIN pg_class s ON s.oid = p.refobjid
@@ -232,7 +238,14 @@ SELECT has_schema_privilege(r.oid, c.relnamespace, 'USAGE') AS entered, quote_id
     ORDER BY 1) AS sequences,
   c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
     AND (c.relforcerowsecurity OR NOT pg_has_role(r.oid, c.relowner, 'USAGE')) AS filtered,
-  c.relkind IN ('r', 'p') OR pg_relation_is_updatable(c.oid, true) & :bit <> 0 AS writable
+  c.relkind IN ('r', 'p') OR pg_relation_is_updatable(c.oid, true) & :bit <> 0 AS writable,
+  c.relkind = 'v' AND pg_relation_is_updatable(c.oid, false) & :bit <> 0 AS passes_on,
+  CASE WHEN c.reloptions && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=yes', 'security_invoker=1']
+    THEN r.rolname ELSE pg_get_userbyid(c.relowner) END AS acting,
+  ARRAY(SELECT DISTINCT CAST(CAST(d.refobjid AS regclass) AS text) FROM pg_rewrite w JOIN pg_depend d
+      ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_class t ON t.oid = d.refobjid AND t.relkind IN ('r', 'p', 'v', 'm', 'f')
+    WHERE w.ev_class = c.oid AND w.ev_type = '1' AND d.refobjid <> c.oid ORDER BY 1) AS behind
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_roles r
 WHERE c.oid = to_regclass(:relation) AND r.rolname = :role
 """
@@ -253,23 +266,44 @@ FROM pg_rewrite w WHERE w.ev_class = to_regclass(:relation) AND w.ev_type = CAST
 """
 
 
-def _obstacles(database: Queries, write: _Write, role: str) -> list[_Obstacle]:
-    place = {"relation": needed(database, write.table, *write.written, *write.read), "role": role}
+def _obstacles(database: Queries, write: _Write, role: str, relation: str) -> list[_Obstacle]:
+    """
+    What the catalog has against it, in the relation and in what is behind it.
+    """
+    place = {"relation": relation, "role": role}
     rights = database.rows(
         _RIGHTS,
         **place,
         privilege=write.privilege,
         bit=write.bit,
-        written=[database.name(write.table, column) for column in write.written],
+        written=write.columns(database),
         read=[database.name(write.table, column) for column in write.read],
     )[0]
     policies = database.rows(_POLICIES, **place) if rights["filtered"] else []
-    rules = database.rows(_INSTEAD, relation=place["relation"], event=write.event)
+    rules = database.rows(_INSTEAD, relation=relation, event=write.event)
     return [
         *_missing_rights(rights, write.privilege),
         *(_closed_gates(rights, policies, write) if rights["filtered"] else ()),
         *_rules_in_the_way(rules, rights["relation"]),
+        *(_behind(database, write, rights) if rights["passes_on"] and not rules else ()),
     ]
+
+
+def _behind(database: Queries, write: _Write, view: Mapping[str, Any]) -> Iterator[_Obstacle]:
+    """
+    The same for the table that a view passes its writes on to; there its owner acts, unless it is the invoker's.
+    """
+    if len(view["behind"]) != 1:
+        yield _Obstacle(
+            kind="view",
+            why=f"{view['relation']} is a view of {', '.join(view['behind'])}, and what is there was not looked at",
+            remedy="Look at the rights on the tables behind the view.",
+            certain=False,
+        )
+        return
+    for obstacle in _obstacles(database, write, view["acting"], view["behind"][0]):
+        why = f"behind the view {view['relation']}, where {view['acting']} acts: {obstacle.why}"
+        yield replace(obstacle, why=why)
 
 
 def _missing_rights(rights: Mapping[str, Any], privilege: str) -> Iterator[_Obstacle]:
@@ -390,6 +424,23 @@ class _Explained:
     told: list[str]
     refusal: str | None = None
 
+    @property
+    def obstacles(self) -> Iterator[_Obstacle]:
+        """
+        What the catalog did not show.
+        """
+        if self.refusal:
+            why = f"the server refuses it ({self.refusal})"
+            yield _Obstacle(kind="privilege", why=why, remedy="Grant what the server names.")
+        elif any(_NO_ROW.search(line) for line in self.told):
+            why = "by the server's plan it changes no row, whatever there is"
+            yield _Obstacle(
+                kind="policy", why=why, remedy="Look at the plan in the evidence for what filters every row."
+            )
+
+
+_NO_ROW: Final = re.compile(r"^\s*(?:One-Time )?Filter: \(?false(?: AND false)*\)?$")
+
 
 def _explained(database: Queries, write: _Write, role: Mapping[str, Any]) -> _Explained:
     if not role["takeable"]:
@@ -397,98 +448,9 @@ def _explained(database: Queries, write: _Write, role: Mapping[str, Any]) -> _Ex
     try:
         return _Explained(database.explained(write.statement, role["name"]))
     except DatabaseForbidden as error:
-        # NOTE: a replica refuses every write, whoever asks.
-        refusal = None if isinstance(error, DatabaseReadOnly) else error.summary.partition(": ")[2]
-        return _Explained([error.summary], refusal)
+        if isinstance(error, DatabaseReadOnly):
+            return _Explained([error.summary])  # a replica refuses every write, whoever asks
+        refusal = error.summary.partition(": ")[2]
+        return _Explained([f"refused: {refusal}"], refusal)
     except DatabaseError as error:
         return _Explained([f"no answer: {error.summary}"])
-
-
-# --- settings of the role --------------------------------------------------------------------------------------------
-
-_SETTINGS: Final = """
-SELECT DISTINCT ON (x.name) x.name, x.value, x.whose, x.reset
-FROM (
-  SELECT split_part(entry, '=', 1) AS name, substr(entry, strpos(entry, '=') + 1) AS value, s.setrole, s.setdatabase,
-    CASE WHEN s.setrole = 0 THEN 'the database ' || current_database() ELSE 'the role ' || r.rolname END AS whose,
-    format('ALTER %s%s RESET ', CASE WHEN s.setrole = 0 THEN format('DATABASE %I', current_database())
-      ELSE format('ROLE %I', r.rolname) END,
-      CASE WHEN s.setrole <> 0 AND s.setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) END) AS reset
-  FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS entry
-  JOIN pg_database d ON d.datname = current_database() AND s.setdatabase IN (0, d.oid)
-  JOIN pg_roles r ON r.rolname = :role AND s.setrole IN (0, r.oid)
-) AS x
-ORDER BY x.name, x.setrole <> 0 DESC, x.setdatabase <> 0 DESC
-"""
-_SCHEMA_OF: Final = """
-SELECT n.nspname AS schema, c.relname AS table FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = to_regclass(:relation)
-"""
-SHORTEST_TIMEOUT_S: Final = 1.0
-"""A statement of the application may take that long: below, an ordinary write can be cancelled."""
-
-_UNITS_S: Final = {"us": 1e-6, "ms": 1e-3, "": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400}
-_DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
-
-
-@check(Severity.WARNING, after=READY)
-def schema_role_setting(evidence: Evidence) -> Iterator[Fault]:
-    """
-    A setting that follows the application's role or the database around makes its writes fail or miss their table.
-
-    ## Why it matters
-
-    Such a setting is in no file of the application. With `default_transaction_read_only` every write fails, a
-    `statement_timeout` below a second cancels writes while the database is busy, and a `search_path` without the tables'
-    schema makes unqualified names mean nothing, or another table.
-
-    ## How to repair
-
-    Take the setting back: `ALTER ROLE … RESET …`, or give it a value that serves. It holds from the next connection on,
-    so restart what keeps connections open.
-
-    ## When this is fine
-
-    For a role that only reads; then name the one that writes as `application_role` in `booking-doctor.toml`.
-    """
-    role = evidence.once(_role)
-    settings = {row["name"]: row for row in evidence.database.rows(_SETTINGS, role=role["name"])}
-    for name, trouble in (
-        ("default_transaction_read_only", _read_only),
-        ("statement_timeout", _too_short),
-        ("search_path", _lost),
-    ):
-        row = settings.get(name)
-        wrong = trouble(row["value"], evidence.database, role["name"]) if row else None
-        if row and wrong:
-            yield Fault(
-                subject=f"schema/{role['name']}.{name}",
-                summary=f"The setting {name} of {row['whose']} is {row['value']}, so {wrong}.",
-                remedy=f"Run: {row['reset']}{name};",
-                evidence={"role": role["name"], "value": row["value"]},
-                severity=Severity.ERROR if trouble is _read_only else None,
-            )
-
-
-def _read_only(value: str, _database: Queries, role: str) -> str | None:
-    return f"every write of {role} fails" if value.lower() in {"on", "true", "yes", "1", "t", "y"} else None
-
-
-def _too_short(value: str, _database: Queries, role: str) -> str | None:
-    match = _DURATION.fullmatch(value)
-    seconds = float(match[1]) * _UNITS_S.get(match[2], 0) if match else 0
-    return f"writes of {role} are cancelled after {seconds:g} s" if 0 < seconds < SHORTEST_TIMEOUT_S else None
-
-
-def _lost(value: str, database: Queries, role: str) -> str | None:
-    searched = {role if name == "$user" else name for name in _names(value)}
-    for table in NEEDED:
-        found = database.rows(_SCHEMA_OF, relation=needed(database, table))[0]
-        if found["schema"] not in searched:
-            return f"{role} does not find the table {found['table']}, which is in the schema {found['schema']}"
-    return None
-
-
-def _names(path: str) -> list[str]:
-    found = re.finditer(r'\s*(?:"((?:[^"]|"")*)"|([^,"]+))\s*(?:,|$)', path)
-    return [match[1].replace('""', '"') if match[1] is not None else match[2].strip().lower() for match in found]

@@ -1,47 +1,85 @@
 """
-The columns of the application's tables: of which kind they are, and which words they take.
+The columns of the application's tables: of which type they are, whether they may be null, and what they hold by default.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import Any, Final
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 from booking_doctor.checks.check import Evidence, Fault, check
-from booking_doctor.checks.schema import READY, WRITTEN, needed, subject
+from booking_doctor.checks.schema import NEEDED, READY, WRITTEN, stored
 from booking_doctor.core.model import STATUS_RANK
-from booking_doctor.evidence import Queries
 from booking_doctor.findings import Severity
-
-_TIMES: Final = {
-    "customers": ("created_at",),
-    "pending_bookings": ("created_at", "expires_at", "confirmed_at", "updated_at"),
-    "messages": ("created_at", "read_at"),
-}
-
-
-def _columns(database: Queries, columns: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
-    """
-    Columns of several tables, as `_COLUMN` takes them; those that are not there are left out by it.
-    """
-    for table in columns:
-        needed(database, table)
-    pairs = [(table, column) for table, names in columns.items() for column in names]
-    return {
-        "relations": [database.relation(table) for table, _ in pairs],
-        "columns": [database.name(table, column) for table, column in pairs],
-    }
-
+from booking_doctor.plpgsql.words import tokens
+from booking_doctor.settings import COLUMNS
 
 _COLUMN: Final = """
-SELECT c.relname AS table, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
-  CAST(a.attgenerated AS text) AS generated, CAST(c.oid AS regclass)::text AS relation, quote_ident(a.attname) AS quoted
-FROM unnest(CAST(:relations AS text[]), CAST(:columns AS text[])) WITH ORDINALITY AS known(relation, name, place)
-JOIN pg_class c ON c.oid = to_regclass(known.relation)
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = known.name AND NOT a.attisdropped
-ORDER BY known.place
+SELECT c.relname AS table, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type, base.name AS base,
+  base.category, base.width, CAST(a.attgenerated AS text) AS generated, a.attnotnull OR base.required AS required,
+  coalesce(pg_get_expr(d.adbin, d.adrelid), base.filling) AS filling, a.attidentity <> '' AS numbered,
+  CAST(c.oid AS regclass)::text AS relation, quote_ident(a.attname) AS quoted
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum,
+LATERAL (
+  WITH RECURSIVE down (oid, modifier, required, filling) AS (
+    SELECT a.atttypid, a.atttypmod, false, CAST(NULL AS text)
+    UNION ALL
+    SELECT t.typbasetype, t.typtypmod, down.required OR t.typnotnull, coalesce(down.filling, t.typdefault COLLATE "default")
+    FROM down JOIN pg_type t ON t.oid = down.oid AND t.typtype = 'd'
+  )
+  SELECT t.typname AS name, CAST(t.typcategory AS text) AS category, down.required, down.filling,
+    CASE WHEN t.typname IN ('varchar', 'bpchar') AND down.modifier > 4 THEN down.modifier - 4 END AS width
+  FROM down JOIN pg_type t ON t.oid = down.oid AND t.typtype <> 'd'
+) AS base
+WHERE c.oid = to_regclass(:relation)
+ORDER BY a.attnum
 """
+"""Every column; domains are looked through."""
+
+
+Rows: TypeAlias = "dict[str, Mapping[str, Any]]"
+
+
+def _structure(table: str) -> Callable[[Evidence], Rows]:
+    """
+    What looks at a table's columns; its answer has them by their names here.
+    """
+
+    def look(evidence: Evidence) -> Rows:
+        rows = evidence.database.rows(_COLUMN, relation=stored(evidence.database, table))
+        return {row["column"]: row for row in rows}
+
+    return look
+
+
+_STRUCTURE: Final = {table: _structure(table) for table in NEEDED}
+
+
+def _column(evidence: Evidence, table: str, column: str) -> Mapping[str, Any] | None:
+    """
+    One column; None where it is not there and need not be.
+
+    Raises:
+        NotHere: It is not there.
+        SchemaMismatch: It lies where its type is not known.
+    """
+    database = evidence.database
+    if column in NEEDED[table]:
+        stored(database, table, column)
+    return evidence.once(_STRUCTURE[table]).get(database.name(table, column))
+
+
+def _all(evidence: Evidence, columns: Mapping[str, tuple[str, ...]]) -> Iterator[Mapping[str, Any]]:
+    for table, names in columns.items():
+        for name in names:
+            if row := _column(evidence, table, name):
+                yield row
+
+
+def _path(row: Mapping[str, Any]) -> str:
+    return f"{row['table']}.{row['column']}"
 
 
 @check(Severity.ERROR, after=READY)
@@ -62,7 +100,7 @@ def schema_column_generated(evidence: Evidence) -> Iterator[Fault]:
 
     When the application writes the value under another name; then map that name in `booking-doctor.toml`.
     """
-    for row in evidence.database.rows(_COLUMN, **_columns(evidence.database, WRITTEN)):
+    for row in _all(evidence, WRITTEN):
         if row["generated"]:
             stored = f"ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']} DROP EXPRESSION;"
             virtual = (
@@ -96,9 +134,8 @@ def schema_metadata_not_jsonb(evidence: Evidence) -> Iterator[Fault]:
 
     Where application and database agree on it and the column is only ever written whole.
     """
-    needed(evidence.database, "pending_bookings", "metadata")
-    for row in evidence.database.rows(_COLUMN, **_columns(evidence.database, {"pending_bookings": ("metadata",)})):
-        if row["type"] != "jsonb":
+    for row in _all(evidence, {"pending_bookings": ("metadata",)}):
+        if row["base"] != "jsonb":
             change = f"ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']}"
             yield Fault(
                 subject=f"schema/{row['table']}.{row['column']}",
@@ -109,10 +146,17 @@ def schema_metadata_not_jsonb(evidence: Evidence) -> Iterator[Fault]:
             )
 
 
+_TIMES: Final = {
+    "customers": ("created_at",),
+    "pending_bookings": ("created_at", "expires_at", "confirmed_at", "updated_at"),
+    "messages": ("created_at", "read_at"),
+}
+
+
 @check(Severity.WARNING, after=READY)
 def schema_timestamp_without_zone(evidence: Evidence) -> Iterator[Fault]:
     """
-    A time is kept without its zone.
+    A time is kept without its zone, or is no time at all.
 
     ## Why it matters
 
@@ -128,88 +172,167 @@ def schema_timestamp_without_zone(evidence: Evidence) -> Iterator[Fault]:
 
     Where every writer uses UTC. The doctor takes such values for UTC.
     """
-    for row in evidence.database.rows(_COLUMN, **_columns(evidence.database, _TIMES)):
-        if row["type"].startswith("timestamp") and row["type"].endswith("without time zone"):
+    for row in _all(evidence, _TIMES):
+        if row["base"] != "timestamptz":
             yield Fault(
                 subject=f"schema/{row['table']}.{row['column']}",
                 summary=f"The column {row['table']}.{row['column']} is {row['type']}; times should be timestamptz.",
-                remedy=f"Run: ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']} TYPE timestamptz "
-                f"USING {row['quoted']} AT TIME ZONE 'UTC';",
+                remedy=_zoned(row),
                 evidence={"type": row["type"]},
             )
 
 
-_WORDS: Final = """
-SELECT a.attname AS column, CAST(c.oid AS regclass)::text AS relation, quote_ident(a.attname) AS quoted,
-  quote_ident(k.conname) AS name, pg_get_constraintdef(k.oid) AS definition, CAST(NULL AS text[]) AS labels
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]
-WHERE c.oid = to_regclass(:relation) AND a.attname = :column
-UNION ALL
-SELECT a.attname, CAST(c.oid AS regclass)::text, quote_ident(a.attname), CAST(a.atttypid AS regtype)::text, NULL,
-  ARRAY(SELECT CAST(e.enumlabel AS text) FROM pg_enum e WHERE e.enumtypid = a.atttypid ORDER BY e.enumsortorder)
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid AND t.typtype = 'e'
-WHERE c.oid = to_regclass(:relation) AND a.attname = :column
-ORDER BY name
-"""
-_LISTED: Final = re.compile(r"'((?:[^']|'')*)'::")
-_SAID: Final = {
-    "status": tuple(STATUS_RANK),
-    "twilio_status": tuple(STATUS_RANK),
-    "direction": ("inbound", "outbound"),
-}
-"""What is written into each column; an application's own directions are Twilio's, shortened."""
-
-
-@check(Severity.WARNING, after=READY)
-def schema_status_not_accepted(evidence: Evidence) -> Iterator[Fault]:
+def _zoned(row: Mapping[str, Any]) -> str:
     """
-    A constraint or an enum refuses words that Twilio sends.
+    The SQL that makes it a time with its zone; where the type does not say how, an instruction.
+    """
+    known = {"timestamp": f"{row['quoted']} AT TIME ZONE 'UTC'", "date": f"CAST({row['quoted']} AS timestamptz)"}
+    using = known.get(row["base"]) or (known["date"] if row["category"] == "S" else None)
+    if using is None:
+        return f"Make {_path(row)} a timestamptz, with a USING that says what its values mean."
+    return f"Run: ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']} TYPE timestamptz USING {using};"
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+_SID, _NUMBER, _STATUS = "a SID of 34 characters", "a phone number of up to 16 characters", "the word undelivered"
+_HELD: Final = {
+    ("messages", "message_sid"): (34, _SID),
+    ("messages", "twilio_message_sid"): (34, _SID),
+    ("messages", "from_number"): (16, _NUMBER),
+    ("messages", "to_number"): (16, _NUMBER),
+    ("messages", "direction"): (len("outbound"), "the word outbound"),
+    ("messages", "status"): (max(map(len, STATUS_RANK)), _STATUS),
+    ("messages", "twilio_status"): (max(map(len, STATUS_RANK)), _STATUS),
+    ("messages", "body"): (1600, "a text of up to 1,600 characters, which is what Twilio takes"),
+    ("pending_bookings", "customer_phone"): (16, _NUMBER),
+    ("customers", "phone"): (16, _NUMBER),
+}
+"""How long what is written there may be. E.164 has up to 15 digits and a plus sign."""
+
+
+@check(Severity.ERROR, after=READY)
+def schema_value_refused(evidence: Evidence) -> Iterator[Fault]:
+    """
+    A column is too narrow, or of a type, for what is written into it: a SID, a phone number, a status, a text.
 
     ## Why it matters
 
-    The whole row is refused (SQLSTATE 23514 or 22P02) as soon as a text has that status. A typical one is `accepted`,
-    which only texts of a messaging service have: all others work.
+    The whole row is refused (SQLSTATE 22001 or 22P02), after the text has gone out. A column that takes a shorter value
+    fails only for some texts, which makes it look like chance.
 
     ## How to repair
 
-    Let the column take all of Twilio's words, or translate each of them in the application before it writes.
+    Let the column be `text`: `ALTER TABLE … ALTER COLUMN … TYPE text`. From `varchar` it rewrites nothing.
 
     ## When this is fine
 
-    Where the application translates. The doctor's repair translates too, to the nearest word that is allowed.
+    Where the application never writes values of that length. A SID always has 34 characters, so that is an error; others
+    are a warning.
+    """
+    for (table, column), (longest, what) in _HELD.items():
+        for row in _all(evidence, {table: (column,)}):
+            narrow = row["width"] is not None and row["width"] < longest
+            if narrow or row["category"] not in {"S", "E"}:
+                yield Fault(
+                    subject=f"schema/{_path(row)}",
+                    summary=f"The column {_path(row)} is {row['type']}, which does not hold {what}.",
+                    remedy=f"Run: ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']} TYPE text;",
+                    evidence={"type": row["type"], "needed": longest},
+                    severity=None if what is _SID else Severity.WARNING,
+                )
+    yield from _other_customers(evidence)
+
+
+_WHOLE: Final = frozenset({"int2", "int4", "int8"})
+
+
+def _other_customers(evidence: Evidence) -> Iterator[Fault]:
+    """
+    A message's customer that cannot be what customers are numbered with.
+    """
+    own, key = _all(evidence, {"messages": ("customer_id",), "customers": ("id",)})
+    if own["base"] != key["base"] and own["category"] != "S" and not {own["base"], key["base"]} <= _WHOLE:
+        yield Fault(
+            subject=f"schema/{_path(own)}",
+            summary=f"The column {_path(own)} is {own['type']}, and {_path(key)} is {key['type']}: no customer fits in.",
+            remedy=f"Make {_path(own)} of the type {key['type']}, and let it reference {_path(key)}.",
+            evidence={"type": own["type"], "needed": key["type"]},
+        )
+
+
+@check(Severity.WARNING, after=READY)
+def schema_column_unfilled(evidence: Evidence) -> Iterator[Fault]:
+    """
+    A column that nobody is known to write has to be filled: it is NOT NULL and has no default.
+
+    ## Why it matters
+
+    An INSERT that leaves it out is refused (SQLSTATE 23502). A column that was added for one writer, such as a tenant's,
+    stops every other: the deferred recording, a webhook, and the doctor's own backfill.
+
+    ## How to repair
+
+    Give it a default, or see that every writer fills it.
+
+    ## When this is fine
+
+    Where every INSERT names the column, or a trigger fills it. Then `booking-doctor backfill` cannot insert rows there
+    unless the trigger does.
     """
     database = evidence.database
-    needed(database, "messages", "status", "direction")
-    for column, words in _SAID.items():
-        place = {"relation": database.relation("messages"), "column": database.name("messages", column)}
-        for row in database.rows(_WORDS, **place):
-            refused = _refused(row, words)
-            if refused:
+    for table in NEEDED:
+        known = {database.name(table, column) for column in COLUMNS[table]}
+        for row in evidence.once(_STRUCTURE[table]).values():
+            given = row["filling"] is not None or row["numbered"] or row["generated"]
+            if row["required"] and not given and row["column"] not in known:
                 yield Fault(
-                    subject=subject(database, "messages", column),
-                    summary=f"The column {database.name('messages')}.{row['column']} refuses {', '.join(refused)}, by {row['name']}; "
-                    "Twilio sends these words.",
-                    remedy=f"Run: {_widened(row, words, refused)}",
-                    evidence={"refused": refused, "by": row["name"]},
+                    subject=f"schema/{_path(row)}",
+                    summary=f"The column {_path(row)} is NOT NULL and has no default; an INSERT that leaves it out is refused.",
+                    remedy=f"See that every writer fills it, or give it a default: ALTER TABLE {row['relation']} ALTER COLUMN "
+                    f"{row['quoted']} SET DEFAULT …;",
+                    evidence={"type": row["type"]},
                 )
 
 
-def _refused(row: Any, words: tuple[str, ...]) -> list[str]:  # noqa: ANN401  a row of _WORDS
-    # NOTE: the catalog keeps `x IN ('a', 'b')` as `x = ANY (ARRAY['a'::text, 'b'::text])`; other checks are no lists.
-    if row["labels"] is None and ("= ANY" not in row["definition"] or "NOT (" in row["definition"]):
-        return []
-    allowed = row["labels"] or [word.replace("''", "'") for word in _LISTED.findall(row["definition"])]
-    if words == _SAID["direction"] and "outbound-api" in allowed:
-        words = ("inbound",)
-    return [word for word in words if word not in allowed]
+@check(Severity.WARNING, after=READY)
+def schema_metadata_without_default(evidence: Evidence) -> Iterator[Fault]:
+    """
+    The metadata of a new booking is no empty object unless the application says so.
+
+    ## Why it matters
+
+    Where the column takes null, a booking that is inserted without metadata has null, and `metadata || …` and `jsonb_set`
+    of null are null again: the text is stored nowhere and nothing fails. Where it is NOT NULL, the INSERT is refused.
+
+    ## How to repair
+
+    Give it a default: `ALTER TABLE … ALTER COLUMN metadata SET DEFAULT '{}'`. It holds for new rows; fill the old ones.
+
+    ## When this is fine
+
+    Where every INSERT names the column, and every update writes it whole.
+    """
+    for row in _all(evidence, {"pending_bookings": ("metadata",)}):
+        if not row["generated"] and not _is_object(row["filling"]):
+            default = f"the default {row['filling']}" if row["filling"] else "no default"
+            fate = "is refused" if row["required"] and not row["filling"] else "does not begin with an empty object"
+            yield Fault(
+                subject=f"schema/{_path(row)}",
+                summary=f"The column {_path(row)} has {default}, so a booking that is inserted without it {fate}.",
+                remedy=f"Run: ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']} SET DEFAULT '{{}}';",
+                evidence={"default": row["filling"], "not_null": row["required"]},
+            )
 
 
-def _widened(row: Any, words: tuple[str, ...], refused: list[str]) -> str:  # noqa: ANN401  a row of _WORDS
-    if row["labels"] is not None:
-        return " ".join(f"ALTER TYPE {row['name']} ADD VALUE '{word}';" for word in refused)
-    own = [word.replace("''", "'") for word in _LISTED.findall(row["definition"])]
-    listed = ", ".join("'" + word.replace("'", "''") + "'" for word in dict.fromkeys((*own, *words)))
-    drop = f"ALTER TABLE {row['relation']} DROP CONSTRAINT {row['name']}"
-    add = f"ADD CONSTRAINT {row['name']} CHECK ({row['quoted']} IN ({listed})) NOT VALID"
-    return f"{drop}, {add}; ALTER TABLE {row['relation']} VALIDATE CONSTRAINT {row['name']};"
+def _is_object(default: str | None) -> bool:
+    """
+    Whether the default is an object; what a function makes is taken for one.
+    """
+    first, *_ = tokens(default) if default else [None]
+    if first is None or first.kind != "text":
+        return first is not None and first.text != "null"
+    try:
+        return isinstance(json.loads(first.text), dict)
+    except ValueError:
+        return False

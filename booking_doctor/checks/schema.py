@@ -1,5 +1,5 @@
 """
-The application's tables: what must be there, and what keys and indexes hold together.
+The application's tables: what must be there, and where it lies.
 
 Everything is read from pg_catalog: the views of information_schema hide what the reader's role does not own.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
-from booking_doctor.errors import NotHere
+from booking_doctor.errors import NotHere, SchemaMismatch
 from booking_doctor.evidence import Queries
 from booking_doctor.findings import Severity
 
@@ -61,11 +61,45 @@ def needed(database: Queries, table: str, *columns: str) -> str:
     return database.relation(table)
 
 
-def _place(database: Queries, table: str, column: str) -> dict[str, str]:
+_BEHIND: Final = """
+WITH RECURSIVE behind (oid, depth) AS (
+  SELECT CAST(to_regclass(:relation) AS oid), 0
+  UNION
+  SELECT d.refobjid, b.depth + 1 FROM behind b JOIN pg_class v ON v.oid = b.oid AND v.relkind = 'v'
+  JOIN pg_rewrite w ON w.ev_class = v.oid AND w.ev_type = '1'
+  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+    AND d.refobjid <> v.oid
+  WHERE b.depth < 20
+)
+SELECT DISTINCT CAST(c.oid AS regclass)::text AS relation, c.relkind IN ('r', 'p') AS stored,
+  CAST(:columns AS text[]) <@ ARRAY(SELECT CAST(a.attname AS text) FROM pg_attribute a WHERE a.attrelid = c.oid
+    AND NOT a.attisdropped) AS whole
+FROM behind b JOIN pg_class c ON c.oid = b.oid WHERE c.relkind IN ('r', 'p', 'm', 'f') ORDER BY 1
+"""
+
+
+def stored(database: Queries, table: str, *columns: str) -> str:
     """
-    Where a column is, as parameters.
+    Where the rows of a table lie, as `to_regclass` takes it: a view may stand for one.
+
+    Raises:
+        NotHere: It, or one of these columns of it, is not there.
+        SchemaMismatch: It lies where its keys and types are not known.
     """
-    return {"relation": needed(database, table, column), "column": database.name(table, column)}
+    names = [database.name(table, column) for column in columns]
+    places = database.rows(_BEHIND, relation=needed(database, table, *columns), columns=names)
+    if len(places) != 1 or not (places[0]["stored"] and places[0]["whole"]):
+        what = f"{database.name(table)} shows {', '.join(place['relation'] for place in places) or 'no table'}"
+        message = f"{what} in a way that does not tell which column of it is which"
+        raise SchemaMismatch(message, hint="map the table that is behind it in booking-doctor.toml")
+    return str(places[0]["relation"])
+
+
+def stored_column(database: Queries, table: str, column: str) -> dict[str, str]:
+    """
+    Where a column lies, as parameters.
+    """
+    return {"relation": stored(database, table, column), "column": database.name(table, column)}
 
 
 _ELSEWHERE: Final = """
@@ -173,181 +207,6 @@ def schema_column_missing(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
                     f'[tables.{table}] columns = {{ {column} = "…" }}.',
                     evidence={"relation": database.relation(table), "column": name},
                 )
-
-
-# --- the customer and the SID ----------------------------------------------------------------------------------------
-
-_NULLS: Final = """
-SELECT a.attnotnull OR t.typnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c'
-    AND pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) AS required,
-  format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%I IS NOT NULL) NOT VALID;', CAST(c.oid AS regclass), made.name,
-    a.attname) AS add,
-  format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', CAST(c.oid AS regclass), made.name) AS validate,
-  format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;', CAST(c.oid AS regclass), a.attname) AS demand,
-  format('ALTER TABLE %s DROP CONSTRAINT %I;', CAST(c.oid AS regclass), made.name) AS tidy
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid,
-  LATERAL (SELECT concat(left(c.relname, 20), '_', left(a.attname, 20), '_present') AS name) AS made
-WHERE c.oid = to_regclass(:relation) AND a.attname = :column
-"""
-
-
-def _customer(database: Queries) -> Any:  # noqa: ANN401  a row of _NULLS
-    return database.rows(_NULLS, **_place(database, "messages", "customer_id"))[0]
-
-
-@check(Severity.ERROR, after=READY)
-def schema_customer_id_nullable(evidence: Evidence) -> Iterator[Fault]:
-    """
-    A message may be recorded without a customer: `messages.customer_id` takes null.
-
-    ## Why it matters
-
-    Rows without a customer are seen by nobody: every list goes by the customer. The recording is deferred until confirm
-    for the very reason that the column was required.
-
-    ## How to repair
-
-    Assign the rows that have none (`booking-doctor backfill` plans it), then require the column again, in steps that
-    keep no writer waiting: add `CHECK (customer_id IS NOT NULL) NOT VALID`, validate it in a transaction of its own, then
-    `SET NOT NULL` and drop the check.
-
-    ## When this is fine
-
-    While it was relaxed on purpose and readers know rows without a customer. Then ignore this finding, with a date.
-    """
-    row, name = _customer(evidence.database), evidence.database.name("messages", "customer_id")
-    if not row["required"]:
-        yield Fault(
-            subject=subject(evidence.database, "messages", "customer_id"),
-            summary=f"The column {evidence.database.name('messages')}.{name} takes null, so a message may belong to nobody; it should be NOT NULL.",
-            remedy=f"Run: {row['add']} {row['validate']} {row['demand']} {row['tidy']}",
-            evidence={"not_null": False},
-        )
-
-
-@check(Severity.INFO, after=READY)
-def schema_customer_id_required(evidence: Evidence) -> Iterator[Fault]:
-    """
-    A message cannot be recorded before its customer exists: `messages.customer_id` refuses null.
-
-    ## Why it matters
-
-    It is why the booking's SMS is kept in `pending_bookings.metadata` until confirm creates the customer. An application
-    that still inserts it at once fails with SQLSTATE 23502 after the text has gone out.
-
-    ## How to repair
-
-    Nothing is to be repaired in the table. Make sure that the code that serves stores `metadata.initial_sms`, and that
-    confirm records it.
-
-    ## When this is fine
-
-    Always; it is said because it explains the deferred recording.
-    """
-    if _customer(evidence.database)["required"]:
-        where = f"{evidence.database.name('messages')}.{evidence.database.name('messages', 'customer_id')}"
-        yield Fault(
-            subject=subject(evidence.database, "messages", "customer_id"),
-            summary=f"The column {where} is required, so an SMS sent before its customer exists has to be deferred.",
-            remedy="Keep it so, and see that confirm records what metadata.initial_sms holds.",
-            evidence={"not_null": True},
-        )
-
-
-ENSURES_UNIQUE: Final = """
-i.indrelid = a.attrelid AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1 AND i.indisunique
-  AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) IN (format('(%I IS NOT NULL)', a.attname),
-    format('(%I <> ''''::text)', a.attname), format('((%I)::text <> ''''::text)', a.attname),
-    format('(%I <> ''''::bpchar)', a.attname)))
-"""
-"""That the index ``i`` is on the column ``a`` alone, and leaves out nothing but rows that have no SID there."""
-
-_UNIQUE: Final = f"""
-SELECT CAST(c.oid AS regclass)::text AS relation, quote_ident(a.attname) AS quoted,
-  EXISTS (SELECT FROM pg_index i WHERE i.indisvalid AND {ENSURES_UNIQUE}) AS held,
-  ARRAY(SELECT CAST(i.indexrelid AS regclass)::text FROM pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum
-    AND i.indnkeyatts = 1 AND i.indisunique AND NOT i.indisvalid ORDER BY 1) AS invalid
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.oid = to_regclass(:relation) AND a.attname = :column
-"""  # noqa: S608  the condition above
-
-
-@check(Severity.WARNING, after=READY)
-def schema_sid_not_unique(evidence: Evidence) -> Iterator[Fault]:
-    """
-    Nothing stops a second row for the same SID: `messages.message_sid` has no valid unique index.
-
-    ## Why it matters
-
-    A retried request, a webhook that comes twice or two workers record one text twice. A look before the insert does not
-    help, because both look before either writes.
-
-    ## How to repair
-
-    Remove the duplicates (`booking-doctor reconcile` names them), then build the index without stopping writers:
-    `CREATE UNIQUE INDEX CONCURRENTLY ON messages (message_sid)`. If that fails it leaves an invalid index behind, which
-    protects nothing: drop it and build it again.
-
-    ## When this is fine
-
-    Where another mechanism guards the insert. An index that leaves out rows without SID is enough and not reported.
-    """
-    database = evidence.database
-    place = _place(database, "messages", "message_sid")
-    for row in database.rows(_UNIQUE, **place):
-        if not row["held"]:
-            invalid = row["invalid"]
-            dropped = "".join(f"DROP INDEX CONCURRENTLY {index}; " for index in invalid)
-            seen = f"only an invalid unique index ({', '.join(invalid)})" if invalid else "no unique index"
-            yield Fault(
-                subject=subject(database, "messages", "message_sid"),
-                summary=f"The column {database.name('messages')}.{place['column']} has {seen}, so one SID may get two rows.",
-                remedy=f"Run: {dropped}CREATE UNIQUE INDEX CONCURRENTLY ON {row['relation']} ({row['quoted']});",
-                evidence={"invalid_indexes": invalid},
-            )
-
-
-_CASCADES: Final = """
-SELECT k.conname AS name, CAST(k.confdeltype AS text) AS rule,
-  format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES %s (%s) ON DELETE RESTRICT NOT VALID;',
-    CAST(k.conrelid AS regclass), k.conname, k.conname, a.attname, CAST(k.confrelid AS regclass),
-    (SELECT quote_ident(b.attname) FROM pg_attribute b WHERE b.attrelid = k.confrelid AND b.attnum = k.confkey[1])) AS replace,
-  format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', CAST(k.conrelid AS regclass), k.conname) AS validate
-FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = to_regclass(:relation) AND a.attname = :column
-  AND k.confdeltype IN ('c', 'n', 'd')
-ORDER BY k.conname
-"""
-_RULES: Final = {"c": "deletes its messages", "n": "takes its messages' customer away", "d": "gives its messages away"}
-
-
-@check(Severity.WARNING, after=READY)
-def schema_foreign_key_cascades(evidence: Evidence) -> Iterator[Fault]:
-    """
-    Deleting a customer changes its messages: the foreign key of `messages.customer_id` passes the deletion on.
-
-    ## Why it matters
-
-    Merging or cleaning up customers then removes the record of texts that were sent and paid for. Nothing says so at the
-    time, and the log of Twilio shows them as unrecorded afterwards.
-
-    ## How to repair
-
-    Replace the constraint by one that refuses: the same foreign key with `ON DELETE RESTRICT`, first `NOT VALID`, then
-    validated.
-
-    ## When this is fine
-
-    Where customers are deleted together with their data on purpose, by law. Then expect such texts to be missing here.
-    """
-    database = evidence.database
-    for row in database.rows(_CASCADES, **_place(database, "messages", "customer_id")):
-        yield Fault(
-            subject=subject(database, "messages", "customer_id"),
-            summary=f"Deleting a customer {_RULES[row['rule']]}, by the constraint {row['name']}; it should be refused.",
-            remedy=f"Run: {row['replace']} {row['validate']}",
-            evidence={"constraint": row["name"], "rule": row["rule"]},
-        )
 
 
 @check(Severity.WARNING, after=READY)

@@ -35,6 +35,7 @@ def a_role(scene: World, name: str, options: str = "LOGIN PASSWORD 'x'") -> Iter
         try:
             yield name
         finally:
+            connection.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(sql.Identifier(name)))
             connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 

@@ -5,6 +5,7 @@ What the checks of tables say beyond the planted incidents.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 import psycopg
@@ -13,8 +14,9 @@ from sqlalchemy import create_engine
 
 from booking_doctor.adapters.tables import application_tables
 from booking_doctor.checks import select
+from booking_doctor.core.model import STATUS_RANK
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Report
+from booking_doctor.findings import Finding, Report, Severity
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.settings import COLUMNS, Names, Preferences
 from tests.checks.schema_cases import GRANTED, Look, advised, reached_as, run
@@ -120,28 +122,92 @@ def test_an_index_that_failed(scene: World, look: Look) -> None:
         ("ADD CHECK (status IN ('queued', 'sent')), ADD CHECK (status <> 'x')", ["accepted", "scheduled"]),
         ("ALTER status TYPE varchar(20), ADD CHECK (status IN ('queued', 'sent'))", ["accepted", "scheduled"]),
         ("ADD CHECK (status IS NULL OR status IN ('queued', 'sent'))", ["accepted", "scheduled"]),
-        ("ADD CHECK (status NOT IN ('queued', 'sent'))", []),
+        ("ADD CHECK (status NOT IN ('queued', 'sent'))", ["queued", "sent"]),
         ("ADD CHECK (length(status) < 20)", []),
-        ("ADD CHECK (direction = 'inbound' OR status IN ('queued', 'sent'))", []),
+        ("ADD CHECK (char_length(btrim(status)) <= 8)", ["scheduled", "receiving"]),
+        ("ADD CHECK (lower(status) = 'queued' OR upper(status) = 'SENT')", ["accepted", "scheduled"]),
+        ("ADD CHECK (NOT (status = 'accepted' AND direction = 'outbound'))", ["accepted"]),
+        ("ADD CHECK (NOT (status = 'accepted' AND direction = 'inbound'))", []),
+        ("ADD CHECK (status <> 'accepted' OR direction = 'inbound')", ["accepted"]),
+        ("ADD CHECK (direction = 'inbound' OR status IN ('queued', 'sent'))", ["accepted", "scheduled"]),
         ("ALTER status TYPE word USING CAST(status AS word)", ["accepted", "scheduled"]),
+        ("ALTER status TYPE said", ["accepted", "scheduled"]),
+        ("ADD CHECK (status IN ('queued', 'sent')) NOT VALID", ["accepted", "scheduled"]),
         ("DROP CONSTRAINT messages_direction_check, ADD CHECK (direction IN ('inbound', 'outbound-api'))", []),
         ("DROP CONSTRAINT messages_direction_check, ADD CHECK (direction IN ('in', 'out'))", ["inbound", "outbound"]),
+        ("DROP CONSTRAINT messages_direction_check, ADD CHECK (direction <> 'x' AND body IS NOT NULL)", []),
+        ("ADD CHECK (direction = 'inbound' OR customer_id IS NOT NULL)", []),
     ],
 )
 def test_words_that_are_refused(scene: World, look: Look, change: str, refused: list[str]) -> None:
     """
-    Lists and enums are understood, other constraints are left alone, and the remedy lets the words in.
+    Constraints, domains and enums are understood, and where the remedy is SQL it lets the words in.
     """
     scene.execute("CREATE TYPE word AS ENUM ('queued', 'sent')")
+    scene.execute("CREATE DOMAIN said AS text CHECK (VALUE IN ('queued', 'sent'))")
     scene.execute(f"ALTER TABLE messages {change}")
 
     found = look("schema-status-not-accepted")
 
-    words = [finding.evidence["refused"] for finding in found]
-    assert [some[:2] for some in words if isinstance(some, list)] == ([refused] if refused else [])
+    told = {word for finding in found for word in _words(finding)}
+    assert sorted(told, key=_ORDER.index)[:2] == refused
+    assert told == _really_refused(scene)
     for finding in found:
-        run(scene, advised(finding))
-    assert look("schema-status-not-accepted") == []
+        if sql := advised(finding):
+            run(scene, sql)
+            assert look("schema-status-not-accepted") == []
+            assert _really_refused(scene) == set()
+
+
+_ORDER = [*STATUS_RANK, "inbound", "outbound"]
+
+
+def _words(finding: Finding) -> list[str]:
+    words = finding.evidence["refused"]
+    assert isinstance(words, list)
+    return [str(word) for word in words]
+
+
+def _really_refused(scene: World) -> set[str]:
+    """
+    The words that no row comes in with, in whichever way its direction is said.
+    """
+    customer = scene.customer(f"+1555{scene.rows('SELECT count(*) AS n FROM customers')[0]['n']:07}")
+    insert = "INSERT INTO messages (customer_id, direction, status, body) VALUES (%s, %s, %s, '')"
+    inbound, outbound = ("inbound", "in"), ("outbound", "outbound-api", "out")
+    rows: list[tuple[str | None, str]] = [(None, direction) for direction in inbound + outbound]
+    for word in STATUS_RANK:
+        rows += [(word, direction) for direction in (inbound if word in {"receiving", "received"} else outbound)]
+    taken: set[str] = set()
+    with psycopg.connect(scene.url, autocommit=True) as connection:
+        for status, direction in rows:
+            with suppress(psycopg.errors.CheckViolation, psycopg.errors.InvalidTextRepresentation):
+                connection.execute(insert, (customer, direction, status))
+                taken |= {status or "", direction.removesuffix("-api")}
+    return {*_ORDER} - taken
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ADD CHECK (known(status))",
+        "ADD CHECK (status ~ '^(queued|sent)$')",
+        "ADD CHECK (body IS NULL OR known(status))",
+        "ADD FOREIGN KEY (status) REFERENCES words (word)",
+    ],
+)
+def test_words_that_nobody_can_tell(scene: World, look: Look, change: str) -> None:
+    """
+    A constraint that cannot be read is not called fine, nor a fault.
+    """
+    scene.execute("CREATE TABLE words (word text PRIMARY KEY)")
+    scene.execute("CREATE FUNCTION known(word text) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true'")
+    scene.execute(f"ALTER TABLE messages {change}")
+
+    (finding,) = look("schema-status-not-accepted")
+
+    assert finding.severity is Severity.INFO
+    assert "whether it takes all of Twilio's is open" in finding.summary
 
 
 @pytest.mark.parametrize(
@@ -150,8 +216,19 @@ def test_words_that_are_refused(scene: World, look: Look, change: str, refused: 
         "ALTER TABLE messages ALTER customer_id DROP NOT NULL",
         ("ALTER TABLE messages DROP CONSTRAINT messages_customer_id_fkey,"
         ' ADD CONSTRAINT "f; k" FOREIGN KEY (customer_id) REFERENCES customers ON DELETE SET NULL'),
-        "ALTER TABLE pending_bookings ALTER metadata DROP DEFAULT, ALTER metadata TYPE text",
+        "ALTER TABLE pending_bookings ALTER metadata TYPE text",
+        "ALTER TABLE pending_bookings ALTER metadata DROP DEFAULT",
+        "ALTER TABLE pending_bookings ALTER metadata SET DEFAULT 'null'",
+        "ALTER TABLE messages ALTER to_number TYPE varchar(12)",
+        "ALTER TABLE messages ALTER from_number TYPE bigint USING NULL",
+        "ALTER TABLE messages ALTER read_at TYPE date",
+        "ALTER TABLE messages ALTER read_at TYPE text",
+        "ALTER TABLE messages DROP CONSTRAINT messages_customer_id_fkey",
+        ("ALTER TABLE customers ADD tenant int NOT NULL DEFAULT 1, ADD UNIQUE (tenant, id); ALTER TABLE messages"
+        " DROP CONSTRAINT messages_customer_id_fkey, ADD tenant int NOT NULL DEFAULT 1, ADD FOREIGN KEY (tenant, customer_id)"
+        " REFERENCES customers (tenant, id) ON DELETE CASCADE"),
         "ALTER TABLE messages ALTER created_at TYPE timestamp(3)",
+        "CREATE DOMAIN moment AS timestamp; ALTER TABLE messages ALTER created_at TYPE moment",
         "ALTER TABLE messages DROP body; ALTER TABLE messages ADD body text GENERATED ALWAYS AS ('x') STORED",
     ],
 )  # fmt: skip
@@ -218,3 +295,56 @@ def test_hostile_names(scene: World, look: Look) -> None:
     assert unique.subject == f"schema/mess {_HOSTILE}.message_sid {_HOSTILE}"
     assert "schema-sid-not-unique" not in [finding.name for finding in look(preferences=Preferences(names=names))]
     assert scene.rows("SELECT to_regclass('public.customers') IS NOT NULL AS there")[0]["there"]
+
+
+# --- where the rows lie ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_behind_a_view(scene: World, look: Look) -> None:
+    """
+    Keys and types are those of the table behind a view, and the remedies change that.
+    """
+    usual = {(finding.name, finding.remedy) for finding in look()}
+    run(
+        scene,
+        "ALTER TABLE messages RENAME TO texts; ALTER TABLE texts ALTER message_sid TYPE varchar(9);"
+        " CREATE VIEW middle AS SELECT * FROM texts; CREATE VIEW messages AS SELECT * FROM middle WHERE body <> 'x'",
+    )
+
+    seen = look()
+
+    assert {finding.name for finding in seen} - {name for name, _ in usual} == {"schema-value-refused"}
+    unique = next(finding for finding in seen if finding.name == "schema-sid-not-unique")
+    run(scene, advised(unique))
+    assert look("schema-sid-not-unique") == []
+
+
+def test_a_view_that_hides_which_column_is_which(scene: World, report: Callable[..., Report]) -> None:
+    """
+    Where a view calls columns otherwise, or shows several tables, nothing is claimed of its keys.
+    """
+    run(
+        scene,
+        "ALTER TABLE messages RENAME COLUMN message_sid TO sid; ALTER TABLE messages RENAME TO texts;"
+        " CREATE VIEW messages AS SELECT *, sid AS message_sid FROM texts",
+    )
+
+    seen = report("schema-sid-not-unique")
+
+    assert seen.findings == []
+    assert [(skipped.check, skipped.kind) for skipped in seen.skipped] == [("schema-sid-not-unique", "unreachable")]
+    assert "messages shows texts in a way that does not tell which column of it is which" in seen.skipped[0].reason
+
+
+def test_a_schema_that_may_not_be_entered(scene: World, role: str, report: Callable[..., Report]) -> None:
+    """
+    A schema that is named and that the doctor may not enter is no empty one: nothing is claimed of its tables.
+    """
+    run(scene, "CREATE SCHEMA app; ALTER TABLE messages SET SCHEMA app")
+    named = Preferences(names=Names(schema="app"))
+
+    seen = report(preferences=named, DATABASE_URL=reached_as(scene, role))
+
+    assert seen.exit_code is ExitCode.INCOMPLETE
+    assert not {finding.name for finding in seen.findings} - {"schema-table-missing"}
+    assert {skipped.kind for skipped in seen.skipped} == {"not-permitted"}

@@ -80,7 +80,7 @@ _STRUCTURE: Final = (
         look_alike=_sql("ALTER TABLE messages DROP COLUMN read_at"),
         plant=_breaking("pending_bookings.token", "ALTER TABLE pending_bookings RENAME COLUMN token TO secret"),
         remedy=_sql("ALTER TABLE pending_bookings RENAME COLUMN secret TO token"),
-        also=_BLINDED | {"schema-update-blocked"},
+        also=_BLINDED | {"schema-update-blocked", "schema-column-unfilled"},
     ),
     Incident(
         finding="schema-column-generated",
@@ -92,7 +92,10 @@ _STRUCTURE: Final = (
             "ALTER TABLE pending_bookings DROP COLUMN metadata",
             "ALTER TABLE pending_bookings ADD COLUMN metadata jsonb GENERATED ALWAYS AS ('{}') STORED",
         ),
-        remedy=_sql("ALTER TABLE pending_bookings ALTER COLUMN metadata DROP EXPRESSION"),
+        remedy=_sql(
+            "ALTER TABLE pending_bookings ALTER COLUMN metadata DROP EXPRESSION",
+            "ALTER TABLE pending_bookings ALTER COLUMN metadata SET DEFAULT '{}'",
+        ),
     ),
     Incident(
         finding="schema-homonym",
@@ -158,6 +161,16 @@ _CONSTRAINTS: Final = (
         ),
     ),
     Incident(
+        finding="schema-foreign-key-missing",
+        title="a message may name a customer that is not there",
+        look_alike=_sql(
+            "ALTER TABLE messages DROP CONSTRAINT messages_customer_id_fkey, ADD CONSTRAINT owner FOREIGN KEY"
+            " (customer_id) REFERENCES customers (id) NOT VALID"
+        ),
+        plant=_breaking("messages.customer_id", "ALTER TABLE messages DROP CONSTRAINT owner"),
+        remedy=_sql("ALTER TABLE messages ADD FOREIGN KEY (customer_id) REFERENCES customers (id)"),
+    ),
+    Incident(
         finding="schema-status-not-accepted",
         title="a constraint refuses words of Twilio's",
         cause="check-or-enum-violation",
@@ -180,13 +193,31 @@ _CONSTRAINTS: Final = (
         look_alike=_sql("ALTER TABLE jobs ALTER COLUMN payload TYPE json"),
         plant=_breaking(
             "pending_bookings.metadata",
-            "ALTER TABLE pending_bookings ALTER COLUMN metadata DROP DEFAULT",
             "ALTER TABLE pending_bookings ALTER COLUMN metadata TYPE json",
         ),
-        remedy=_sql(
-            "ALTER TABLE pending_bookings ALTER COLUMN metadata TYPE jsonb USING CAST(metadata AS jsonb)",
-            "ALTER TABLE pending_bookings ALTER COLUMN metadata SET DEFAULT '{}'",
-        ),
+        remedy=_sql("ALTER TABLE pending_bookings ALTER COLUMN metadata TYPE jsonb USING CAST(metadata AS jsonb)"),
+    ),
+    Incident(
+        finding="schema-metadata-without-default",
+        title="a new booking's metadata is null",
+        before=_sql("ALTER TABLE pending_bookings ALTER COLUMN metadata DROP NOT NULL"),
+        look_alike=_sql("""ALTER TABLE pending_bookings ALTER COLUMN metadata SET DEFAULT '{"source": "web"}'"""),
+        plant=_breaking("pending_bookings.metadata", "ALTER TABLE pending_bookings ALTER COLUMN metadata DROP DEFAULT"),
+        remedy=_sql("ALTER TABLE pending_bookings ALTER COLUMN metadata SET DEFAULT '{}'"),
+    ),
+    Incident(
+        finding="schema-value-refused",
+        title="the column for the SID is two characters short",
+        look_alike=_sql("ALTER TABLE messages ALTER COLUMN message_sid TYPE varchar(34)"),
+        plant=_breaking("messages.message_sid", "ALTER TABLE messages ALTER COLUMN message_sid TYPE varchar(32)"),
+        remedy=_sql("ALTER TABLE messages ALTER COLUMN message_sid TYPE text"),
+    ),
+    Incident(
+        finding="schema-column-unfilled",
+        title="a tenant has to be named that nobody knows of",
+        look_alike=_sql("ALTER TABLE messages ADD COLUMN tenant text NOT NULL DEFAULT 'first'"),
+        plant=_breaking("messages.tenant", "ALTER TABLE messages ALTER COLUMN tenant DROP DEFAULT"),
+        remedy=_sql("ALTER TABLE messages ALTER COLUMN tenant SET DEFAULT 'first'"),
     ),
     Incident(
         finding="schema-timestamp-without-zone",
