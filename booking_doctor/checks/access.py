@@ -56,11 +56,11 @@ def judged_role(evidence: Evidence) -> dict[str, JSONValue]:
     """
     role = evidence.once(application_role)
     chosen = {
-        "configured": "named as application_role in the settings",
-        "conventional": f"{CONVENTIONAL} exists",
-        "connecting": "the connecting role, because the settings name none",
+        "configured": "the settings",
+        "conventional": f"Supabase: {CONVENTIONAL} exists",
+        "connecting": "the connection, because the settings name none",
     }
-    return {"application_role": role["name"], "application_role_chosen": chosen[role["chosen"]]}
+    return {"application_role": role["name"], "application_role_from": chosen[role["chosen"]]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

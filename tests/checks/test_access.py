@@ -341,17 +341,17 @@ def test_which_role_is_meant(scene: World, role: str, look: Look, told: Told, mo
     (own,) = look("schema-update-blocked", DATABASE_URL=mine)
     assert own.evidence["role"] == role
     assert own.remedy.startswith("If the application uses another role, name it as application_role")
-    assert told(DATABASE_URL=mine) == (role, "the connecting role, because the settings name none")
+    assert told(DATABASE_URL=mine) == (role, "the connection, because the settings name none")
 
     monkeypatch.setattr(access, "CONVENTIONAL", role)
     (supabase,) = look("schema-update-blocked")
     assert supabase.evidence["role"] == role
     assert supabase.remedy.startswith("Run: GRANT UPDATE")
-    assert told() == (role, f"{role} exists")
+    assert told() == (role, f"Supabase: {role} exists")
 
     configured = Preferences(application_role=scene.rows("SELECT current_user AS me")[0]["me"])
     assert look("schema-update-blocked", preferences=configured) == []
-    assert told(preferences=configured) == (configured.application_role, "named as application_role in the settings")
+    assert told(preferences=configured) == (configured.application_role, "the settings")
 
 
 def test_no_role_is_named_that_was_not_judged(scene: World, told: Told) -> None:
@@ -373,7 +373,7 @@ def _told(scene: World, open_doctor: Callable[..., Doctor]) -> Told:
     ) -> tuple[JSONValue, JSONValue]:
         request = Request(window=Window(scene.now, scene.now), chosen=chosen)
         coverage = open_doctor(preferences, **variables).check_schema(request).coverage
-        return coverage.get("application_role"), coverage.get("application_role_chosen")
+        return coverage.get("application_role"), coverage.get("application_role_from")
 
     return told
 
