@@ -17,16 +17,20 @@ from booking_doctor.findings import Severity
 _SETTINGS: Final = """
 SELECT DISTINCT ON (x.name) x.name, x.value, x.whose, x.reset
 FROM (
-  SELECT split_part(entry, '=', 1) AS name, substr(entry, strpos(entry, '=') + 1) AS value, s.setrole, s.setdatabase,
-    CASE WHEN s.setrole = 0 THEN 'the database ' || current_database() ELSE 'the role ' || r.rolname END AS whose,
+  SELECT s.name, current_setting(s.name) AS value, CAST(0 AS oid) AS setrole, CAST(0 AS oid) AS setdatabase,
+    'the server' AS whose, 'ALTER SYSTEM RESET ' AS reset, false AS follows
+  FROM pg_settings s WHERE s.source IN ('configuration file', 'command line', 'environment variable')
+  UNION ALL
+  SELECT split_part(entry, '=', 1), substr(entry, strpos(entry, '=') + 1), s.setrole, s.setdatabase,
+    CASE WHEN s.setrole = 0 THEN 'the database ' || current_database() ELSE 'the role ' || r.rolname END,
     format('ALTER %s%s RESET ', CASE WHEN s.setrole = 0 THEN format('DATABASE %I', current_database())
       ELSE format('ROLE %I', r.rolname) END,
-      CASE WHEN s.setrole <> 0 AND s.setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) END) AS reset
+      CASE WHEN s.setrole <> 0 AND s.setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) END), true
   FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS entry
   JOIN pg_database d ON d.datname = current_database() AND s.setdatabase IN (0, d.oid)
   JOIN pg_roles r ON r.rolname = :role AND s.setrole IN (0, r.oid)
 ) AS x
-ORDER BY x.name, x.setrole <> 0 DESC, x.setdatabase <> 0 DESC
+ORDER BY x.name, x.follows DESC, x.setrole <> 0 DESC, x.setdatabase <> 0 DESC
 """
 _SCHEMA_OF: Final = """
 SELECT n.nspname AS schema, c.relname AS table FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

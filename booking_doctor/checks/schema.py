@@ -71,11 +71,13 @@ WITH RECURSIVE behind (oid, depth) AS (
     AND d.refobjid <> v.oid
   WHERE b.depth < 20
 )
-SELECT DISTINCT CAST(c.oid AS regclass)::text AS relation, c.relkind IN ('r', 'p') AS stored,
+SELECT DISTINCT CAST(c.oid AS regclass)::text AS relation, CAST(c.relkind AS text) AS kind,
   CAST(:columns AS text[]) <@ ARRAY(SELECT CAST(a.attname AS text) FROM pg_attribute a WHERE a.attrelid = c.oid
     AND NOT a.attisdropped) AS whole
 FROM behind b JOIN pg_class c ON c.oid = b.oid WHERE c.relkind IN ('r', 'p', 'm', 'f') ORDER BY 1
 """
+
+_ELSEWHERE_KEPT: Final = {"f": "foreign table", "m": "materialized view"}
 
 
 def stored(database: Queries, table: str, *columns: str) -> str:
@@ -88,10 +90,17 @@ def stored(database: Queries, table: str, *columns: str) -> str:
     """
     names = [database.name(table, column) for column in columns]
     places = database.rows(_BEHIND, relation=needed(database, table, *columns), columns=names)
-    if len(places) != 1 or not (places[0]["stored"] and places[0]["whole"]):
-        what = f"{database.name(table)} shows {', '.join(place['relation'] for place in places) or 'no table'}"
-        message = f"{what} in a way that does not tell which column of it is which"
-        raise SchemaMismatch(message, hint="map the table that is behind it in booking-doctor.toml")
+    hint = "map the table that is behind it in booking-doctor.toml"
+    for place in places:
+        if place["kind"] in _ELSEWHERE_KEPT:
+            message = (
+                f"{place['relation']} is a {_ELSEWHERE_KEPT[place['kind']]}, which has no keys and rules of its own"
+            )
+            raise SchemaMismatch(message, hint=hint)
+    if len(places) != 1 or not places[0]["whole"]:
+        shown = ", ".join(place["relation"] for place in places) or "no table"
+        message = f"{database.name(table)} shows {shown} in a way that does not tell which column of it is which"
+        raise SchemaMismatch(message, hint=hint)
     return str(places[0]["relation"])
 
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from itertools import count
 
+import psycopg
 import pytest
 
+from booking_doctor.bootstrap import doctor_for
 from booking_doctor.checks import access
 from booking_doctor.doctor import Doctor, Request
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import JSONValue, Report, Severity, Window
-from booking_doctor.sandbox.incidents import World
+from booking_doctor.findings import JSONValue, Report, Severity, Silent, Window
+from booking_doctor.sandbox.database import embedded_postgres
+from booking_doctor.sandbox.incidents import World, world
 from booking_doctor.settings import Names, Preferences
 from tests.checks.schema_cases import GRANTED, SECURED, Look, a_role, advised, as_role, reached_as, run
 
@@ -443,7 +447,27 @@ def test_the_nearest_setting_counts(scene: World, role: str, look: Look) -> None
     What is set for a role in this database goes before what is set for the role or for the database.
     """
     name = scene.url.rpartition("/")[2]
-    run(scene, f"ALTER ROLE ROLE SET statement_timeout = 1; ALTER DATABASE {name} SET statement_timeout = 2", role)
+    run(scene, f"ALTER ROLE ROLE SET statement_timeout = 900; ALTER DATABASE {name} SET statement_timeout = 800", role)
     run(scene, f"ALTER ROLE ROLE IN DATABASE {name} SET statement_timeout = '5s'", role)
 
     assert look("schema-role-setting", preferences=Preferences(application_role=role)) == []
+
+
+def test_what_is_set_for_the_whole_server() -> None:
+    """
+    A setting of the server follows every role that has none of its own.
+    """
+    with embedded_postgres() as cluster, world(datetime.now(UTC), database_url=cluster.url()) as scene:
+        with psycopg.connect(scene.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            connection.execute("SELECT pg_reload_conf()")
+        doctor = doctor_for(tuple(scene.variable_sources()), Preferences(), Silent())
+        try:
+            report = doctor.check_schema(Request(window=Window(scene.now, scene.now), chosen=("schema-role-setting",)))
+        finally:
+            doctor.close()
+
+    (finding,) = report.findings
+    assert finding.severity is Severity.ERROR
+    assert "The setting default_transaction_read_only of the server is on" in finding.summary
+    assert finding.remedy == "Run: ALTER SYSTEM RESET default_transaction_read_only;"
