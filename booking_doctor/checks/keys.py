@@ -5,10 +5,11 @@ What holds the rows of messages together: the customer they belong to, and the S
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.schema import READY, stored, stored_column, subject
+from booking_doctor.core.model import iso
 from booking_doctor.evidence import Queries
 from booking_doctor.findings import Severity
 
@@ -17,20 +18,19 @@ ENFORCED: Final = "coalesce(CAST(to_jsonb(k) ->> 'conenforced' AS boolean), true
 
 _NULLS: Final = f"""
 SELECT a.attnotnull OR t.typnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c'
-    AND {ENFORCED} AND pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) AS required,
-  format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%I IS NOT NULL) NOT VALID;', CAST(c.oid AS regclass), made.name,
-    a.attname) AS add,
-  format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', CAST(c.oid AS regclass), made.name) AS validate,
-  format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;', CAST(c.oid AS regclass), a.attname) AS demand,
-  format('ALTER TABLE %s DROP CONSTRAINT %I;', CAST(c.oid AS regclass), made.name) AS tidy
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid,
-  LATERAL (SELECT concat(left(c.relname, 20), '_', left(a.attname, 20), '_present') AS name) AS made
+    AND {ENFORCED} AND pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)) AS required
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
 WHERE c.oid = to_regclass(:relation) AND a.attname = :column
 """  # noqa: S608  the condition above
 
 
-def _customer(database: Queries) -> Any:  # noqa: ANN401  a row of _NULLS
-    return database.rows(_NULLS, **stored_column(database, "messages", "customer_id"))[0]
+_WITHOUT: Final = """
+SELECT count(*) AS rows, min({messages.created_at}) AS since FROM {messages} WHERE {messages.customer_id} IS NULL
+"""
+
+
+def _required(database: Queries) -> bool:
+    return bool(database.rows(_NULLS, **stored_column(database, "messages", "customer_id"))[0]["required"])
 
 
 @check(Severity.ERROR, after=READY)
@@ -45,22 +45,26 @@ def schema_customer_id_nullable(evidence: Evidence) -> Iterator[Fault]:
 
     ## How to repair
 
-    Assign the rows that have none (`booking-doctor backfill` plans it), then require the column again, in steps that
-    keep no writer waiting: add `CHECK (customer_id IS NOT NULL) NOT VALID`, validate it in a transaction of its own, then
-    `SET NOT NULL` and drop the check.
+    Assign the rows that have none (`booking-doctor backfill` plans it), then require the column again:
+    `booking-doctor migrate restore` shows the statements, which keep no writer waiting.
 
     ## When this is fine
 
     While it was relaxed on purpose and readers know rows without a customer. Then ignore this finding, with a date.
     """
-    row, name = _customer(evidence.database), evidence.database.name("messages", "customer_id")
-    if not row["required"]:
-        yield Fault(
-            subject=subject(evidence.database, "messages", "customer_id"),
-            summary=f"The column {evidence.database.name('messages')}.{name} takes null, so a message may belong to nobody; it should be NOT NULL.",
-            remedy=f"Run: {row['add']} {row['validate']} {row['demand']} {row['tidy']}",
-            evidence={"not_null": False},
-        )
+    database = evidence.database
+    if _required(database):
+        return
+    column = f"{database.name('messages')}.{database.name('messages', 'customer_id')}"
+    without = database.rows(_WITHOUT)[0]
+    rows, since = without["rows"], iso(without["since"]) if without["since"] else None
+    theirs = f"rows without one: {rows:,}, the oldest of {since}" if rows else "no row is without one yet"
+    yield Fault(
+        subject=subject(database, "messages", "customer_id"),
+        summary=f"The column {column} takes null, so a message may belong to nobody: {theirs}; it should be NOT NULL.",
+        remedy="Assign those rows, then require it again: `booking-doctor backfill`, `booking-doctor migrate restore`.",
+        evidence={"not_null": False, "rows_without_customer": rows, "since": since},
+    )
 
 
 @check(Severity.INFO, after=READY)
@@ -82,7 +86,7 @@ def schema_customer_id_required(evidence: Evidence) -> Iterator[Fault]:
 
     Always; it is said because it explains the deferred recording.
     """
-    if _customer(evidence.database)["required"]:
+    if _required(evidence.database):
         where = f"{evidence.database.name('messages')}.{evidence.database.name('messages', 'customer_id')}"
         yield Fault(
             subject=subject(evidence.database, "messages", "customer_id"),
@@ -101,8 +105,7 @@ i.indrelid = a.attrelid AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1 AND i.i
 """That the index ``i`` is on the column ``a`` alone, and leaves out nothing but rows that have no SID there."""
 
 _UNIQUE: Final = f"""
-SELECT CAST(c.oid AS regclass)::text AS relation, quote_ident(a.attname) AS quoted,
-  EXISTS (SELECT FROM pg_index i WHERE i.indisvalid AND {ENSURES_UNIQUE}) AS held,
+SELECT EXISTS (SELECT FROM pg_index i WHERE i.indisvalid AND {ENSURES_UNIQUE}) AS held,
   ARRAY(SELECT CAST(i.indexrelid AS regclass)::text FROM pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum
     AND i.indnkeyatts = 1 AND i.indisunique AND NOT i.indisvalid ORDER BY 1) AS invalid
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -123,8 +126,8 @@ def schema_sid_not_unique(evidence: Evidence) -> Iterator[Fault]:
     ## How to repair
 
     Remove the duplicates (`booking-doctor reconcile` names them), then build the index without stopping writers:
-    `CREATE UNIQUE INDEX CONCURRENTLY ON messages (message_sid)`. If that fails it leaves an invalid index behind, which
-    protects nothing: drop it and build it again.
+    `booking-doctor migrate guard`. A build that failed leaves an invalid index behind, which protects nothing; it is
+    found and built again.
 
     ## When this is fine
 
@@ -135,12 +138,11 @@ def schema_sid_not_unique(evidence: Evidence) -> Iterator[Fault]:
     for row in database.rows(_UNIQUE, **place):
         if not row["held"]:
             invalid = row["invalid"]
-            dropped = "".join(f"DROP INDEX CONCURRENTLY {index}; " for index in invalid)
             seen = f"only an invalid unique index ({', '.join(invalid)})" if invalid else "no unique index"
             yield Fault(
                 subject=subject(database, "messages", "message_sid"),
                 summary=f"The column {database.name('messages')}.{place['column']} has {seen}, so one SID may get two rows.",
-                remedy=f"Run: {dropped}CREATE UNIQUE INDEX CONCURRENTLY ON {row['relation']} ({row['quoted']});",
+                remedy="Show the duplicates and the statement that builds it: `booking-doctor migrate guard`.",
                 evidence={"invalid_indexes": invalid},
             )
 

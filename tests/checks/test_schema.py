@@ -213,7 +213,6 @@ def test_words_that_nobody_can_tell(scene: World, look: Look, change: str) -> No
 @pytest.mark.parametrize(
     "breaking",
     [
-        "ALTER TABLE messages ALTER customer_id DROP NOT NULL",
         ("ALTER TABLE messages DROP CONSTRAINT messages_customer_id_fkey,"
         ' ADD CONSTRAINT "f; k" FOREIGN KEY (customer_id) REFERENCES customers ON DELETE SET NULL'),
         "ALTER TABLE pending_bookings ALTER metadata TYPE text",
@@ -243,6 +242,21 @@ def test_remedies_can_be_pasted(scene: World, look: Look, breaking: str) -> None
     run(scene, advised(finding))
 
     assert [finding.fingerprint for finding in look()] == usual
+
+
+def test_rows_without_customer_are_counted(scene: World, look: Look) -> None:
+    """
+    While the column takes null, the finding says how many rows have none and since when, and names what ends it.
+    """
+    run(scene, "ALTER TABLE messages ALTER customer_id DROP NOT NULL")
+    (finding,) = [one for one in look() if one.name == "schema-customer-id-nullable"]
+    assert (finding.evidence["rows_without_customer"], finding.evidence["since"]) == (0, None)
+
+    run(scene, "INSERT INTO messages (direction, created_at) VALUES ('outbound', '2025-12-03T10:00:00Z')")
+    (finding,) = [one for one in look() if one.name == "schema-customer-id-nullable"]
+    assert (finding.evidence["rows_without_customer"], finding.evidence["since"]) == (1, "2025-12-03T10:00:00Z")
+    assert "rows without one: 1, the oldest of 2025-12-03T10:00:00Z" in finding.summary
+    assert "booking-doctor migrate restore" in finding.remedy
 
 
 def test_virtual_columns(scene: World, look: Look) -> None:
