@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from time import perf_counter
 
@@ -282,7 +283,7 @@ def test_a_similar_name_is_a_comment() -> None:
 
 def test_two_tables_that_could_be_it() -> None:
     """
-    All is a comment, and taking the # away makes a settings file.
+    All names are comments, and taking one # away makes a settings file.
     """
     without = ("messages",)
     one, two = relation("messages", "sms"), relation("messages", "texts", oid=70)
@@ -291,8 +292,8 @@ def test_two_tables_that_could_be_it() -> None:
     assert naming.open == ["messages"]
     assert reasons(naming) == {"messages": '"sms", "texts" could each be it'}
     text = settings_file(naming)
-    assert tomllib.loads(text) == {}
-    decided = text.replace("# [tables.messages]", "[tables.messages]").replace('# name = "texts"', 'name = "texts"')
+    assert preferences(tomllib.loads(text), "undecided").names.table("messages") == "messages"
+    decided = text.replace('# name = "texts"', 'name = "texts"')
     assert preferences(tomllib.loads(decided), "decided").names.table("messages") == "texts"
 
 
@@ -388,14 +389,15 @@ def test_the_search_path_comes_first() -> None:
 
 def test_of_two_schemas_the_one_with_rows() -> None:
     """
-    Where both have some, or neither, a person decides: everything is a comment.
+    Where both have some, or neither, a person decides: every name is a comment.
     """
     empty, used, also = (_moved(schema(), name, filled=name != "a") for name in "abc")
 
     assert name_everything([*empty, *used]).schema == "b"
     naming = name_everything([*empty, *used, *also])
     assert (naming.sure, naming.open) == (False, list(NEEDED))
-    assert tomllib.loads(settings_file(naming)) == {}
+    undecided = preferences(tomllib.loads(settings_file(naming)), "undecided").names
+    assert (undecided.schema, [undecided.table(table) for table in NEEDED]) == (None, list(NEEDED))
     assert '# schema = "c"' in settings_file(naming).splitlines()
 
 
@@ -408,6 +410,28 @@ def test_tables_in_two_schemas() -> None:
 
     assert (naming.schema, naming.open) == ("app", ["customers"])
     assert '"crm"."customers" could be it' in reasons(naming)["customers"]
+
+
+def test_an_optional_table_in_another_schema() -> None:
+    """
+    A table that the doctor can do without is not passed over in silence where it lies in another schema.
+    """
+    jobs = _moved([relation("jobs")], "queue")
+    naming = name_everything([*schema(without=("jobs",)), *jobs])
+
+    assert naming.open == []
+    assert '"queue"."jobs" could be it' in reasons(naming)["jobs"]
+
+
+def test_a_table_that_may_not_be_read() -> None:
+    """
+    A table is known from the catalog whether or not it may be read; where it may not, that is said.
+    """
+    closed = [replace(one, readable=one.name != "messages") for one in schema()]
+    naming = name_everything(closed)
+
+    assert (naming.open, naming.closed) == ([], ["messages"])
+    assert "may not be read by this role" in reasons(naming)["messages"]
 
 
 # Hostile names

@@ -49,6 +49,7 @@ def relations(settings: DatabaseSettings) -> list[Relation]:
             table=row.is_table,
             default=row.is_default,
             filled=row.filled,
+            readable=row.readable,
             columns=tuple(columns[row.oid]),
         )
         for row in found
@@ -59,7 +60,8 @@ def relations(settings: DatabaseSettings) -> list[Relation]:
 _RELATIONS: Final = text(r"""
 SELECT CAST(c.oid AS bigint) AS oid, n.nspname AS schema, c.relname AS name, c.relkind IN ('r', 'p') AS is_table,
   CASE WHEN CAST(:schema AS text) IS NULL THEN pg_table_is_visible(c.oid) ELSE n.nspname = :schema END AS is_default,
-  c.reltuples > 0 OR pg_stat_get_live_tuples(c.oid) > 0 AS filled
+  c.reltuples > 0 OR pg_stat_get_live_tuples(c.oid) > 0 AS filled,
+  has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT') AS readable
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('information_schema', :journal) AND n.nspname NOT LIKE 'pg\_%'

@@ -232,10 +232,16 @@ class _Done:
         """
         return self.look.naming.open if self.look.naming else []
 
+    @property
+    def closed(self) -> list[str]:
+        """
+        Needed tables that may not be read.
+        """
+        return self.look.naming.closed if self.look.naming else []
+
 
 def _report(done: _Done, invocation: Invocation, started_at: datetime, fail_on: FailOn) -> Report:
     naming = done.look.naming
-    again = invocation.again("reconcile" if naming else "init")
     return Report(
         command="init",
         version=__version__,
@@ -252,8 +258,18 @@ def _report(done: _Done, invocation: Invocation, started_at: datetime, fail_on: 
         },
         coverage=_coverage(done),
         skipped=_skipped(done),
-        next_steps=[again],
+        next_steps=[invocation.again(words) for words in _next_commands(done)],
     )
+
+
+def _next_commands(done: _Done) -> list[str]:
+    """
+    What to run when everything is decided, granted and set: first what tells whether it is.
+    """
+    if done.look.naming is None:
+        return ["init"]
+    decided = ["check-schema"] if done.open or done.closed else []
+    return [*(["check-env"] if done.missing else []), *decided, "reconcile"]
 
 
 def _exit_code(done: _Done, fail_on: FailOn) -> ExitCode:
@@ -261,7 +277,7 @@ def _exit_code(done: _Done, fail_on: FailOn) -> ExitCode:
         return ExitCode.INCOMPLETE
     if done.left and not done.written:
         return ExitCode.REFUSED
-    work = bool(done.missing or done.open)
+    work = bool(done.missing or done.open or done.closed)
     return ExitCode.FINDINGS if work and fail_on is not FailOn.NEVER else ExitCode.OK
 
 
@@ -276,6 +292,8 @@ def _reason(done: _Done) -> str:
         parts.append(done.look.skipped.reason)
     if done.open:
         parts.append(f"to be decided: {', '.join(done.open)}")
+    if done.closed:
+        parts.append(f"to be granted: SELECT on {', '.join(done.closed)}")
     if done.missing:
         parts.append(f"to be set: {', '.join(done.missing)}")
     return "; ".join(parts)

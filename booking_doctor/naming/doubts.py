@@ -60,6 +60,8 @@ def doubts_of(
         yield from _doubt_of_table(table, matches, here, all_)
         return
     relation = matches[table].relation
+    if not relation.readable:
+        yield Doubt(table=table, why=f"{relation.path} may not be read by this role; grant it its schema and SELECT")
     if not relation.table:
         yield Doubt(table=table, why=f"{relation.path} is no table but a view: it can be compared, and not repaired")
     if table in NEEDED:
@@ -87,7 +89,7 @@ def _doubt_of_table(
         names = tuple(candidate.relation.name for candidate in candidates)
         why = f"{_listed(names)} could each be it" if len(names) > 1 else _stranger(table, candidates[0])
         yield Doubt(table=table, perhaps=names, why=why)
-    elif elsewhere and table in NEEDED:
+    elif elsewhere:
         why = (
             f"{elsewhere[0]} could be it, but one schema has to hold all tables; a search path that names both would do"
         )

@@ -44,6 +44,13 @@ class Naming:
             )
         ]
 
+    @property
+    def closed(self) -> list[str]:
+        """
+        What no comparison can do without, and may not be read.
+        """
+        return [table for table in NEEDED if table in self.matches and not self.matches[table].relation.readable]
+
     def _lacking(self, table: str, columns: Iterable[str]) -> list[str]:
         return [column for column in columns if column not in self.matches[table].columns]
 

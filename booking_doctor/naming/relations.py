@@ -41,6 +41,7 @@ class Relation:
         table: A table, so that rows can be written to it.
         default: It is what its bare name means to the doctor as long as no schema is set.
         filled: It is known to have rows.
+        readable: The role that asked may read it.
     """
 
     oid: int
@@ -49,6 +50,7 @@ class Relation:
     table: bool = True
     default: bool = False
     filled: bool = False
+    readable: bool = True
     columns: Sequence[Column] = ()
 
     @cached_property

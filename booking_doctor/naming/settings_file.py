@@ -41,7 +41,8 @@ def _table_lines(naming: Naming, table: str) -> list[str]:
     columns += [line for doubt in doubts if doubt.column for line in _doubtful(doubt.column, doubt)]
     lines = [f"[tables.{table}]", *name] if name else []
     lines += [f"[tables.{table}.columns]", *columns] if columns else []
-    return lines if naming.sure and match else [line if line.startswith("#") else f"# {line}" for line in lines]
+    # NOTE: a heading says nothing by itself; one that has to be uncommented too would be forgotten.
+    return lines if naming.sure and match else [line if line.startswith(("#", "[")) else f"# {line}" for line in lines]
 
 
 def _doubtful(key: str, doubt: Doubt) -> list[str]:

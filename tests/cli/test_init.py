@@ -24,6 +24,7 @@ from booking_doctor.cli.beginning import NewFile, missing_variables, write_new
 from booking_doctor.errors import UsageError
 from booking_doctor.sandbox.incidents import World, december_incident
 from booking_doctor.settings import Names, preferences
+from tests.checks.schema_cases import a_role, reached_as
 
 for _module in COMMANDS:
     import_module(f"booking_doctor.cli.{_module}")
@@ -165,6 +166,33 @@ def test_what_is_not_certain(scene: World, call: Call, tmp_path: Path) -> None:
 
 
 # The environment
+
+
+def test_a_role_that_may_read_nothing(scene: World, call: Call, tmp_path: Path) -> None:
+    """
+    What the catalog tells anyone is no proof that the doctor may look: what has to be granted is named.
+    """
+    role = f"stranger_{os.getpid()}"
+    with a_role(scene, role):
+        scene.execute(f"GRANT SELECT ON customers, pending_bookings TO {role}")
+        code, report = call("init", DATABASE_URL=reached_as(scene, role))
+
+    assert code == 1
+    assert report["exit_reason"] == "booking-doctor.toml written; to be granted: SELECT on messages"
+    assert report["summary"]["names_open"] == 0
+    assert report["next_steps"] == ["booking-doctor check-schema", "booking-doctor reconcile"]
+
+
+def test_what_comes_next(scene: World, call: Call) -> None:
+    """
+    What is left to decide or to set is looked at again before anything is compared.
+    """
+    scene.execute("DROP TABLE messages")
+
+    code, report = call("init", TWILIO_AUTH_TOKEN=None)
+
+    assert code == 1
+    assert report["next_steps"] == [f"booking-doctor {words}" for words in ("check-env", "check-schema", "reconcile")]
 
 
 def test_without_any_variable(call: Call, tmp_path: Path) -> None:
