@@ -124,14 +124,17 @@ def schema_trigger_interferes(evidence: Evidence) -> Iterator[Fault]:
 
 
 def _interference(database: Queries, table: str, suspects: Sequence[_Suspect]) -> Fault:
-    told = "; ".join(f"the {suspect.name} {suspect.deed.does}" for suspect in suspects)
+    done: dict[str, list[str]] = {}
+    for suspect in suspects:
+        done.setdefault(suspect.name, []).append(suspect.deed.does)
+    told = "; ".join(f"the {name} {' and '.join(dict.fromkeys(does))}" for name, does in done.items())
     stored = "stored metadata" if table == "pending_bookings" else "inserted rows"
     return Fault(
         subject=subject(database, table, "metadata" if table == "pending_bookings" else None),
         summary=f"In {database.name(table)} {told}; {stored} should stay as written.",
         remedy=f"Mend the function, or run: {' '.join(dict.fromkeys(suspect.remedy for suspect in suspects))}",
         # NOTE: the definitions are left out: a webhook's holds the key that it calls with.
-        evidence={"interfering": list(dict.fromkeys(suspect.name for suspect in suspects))},
+        evidence={"interfering": list(done)},
         severity=None if any(suspect.deed.certain for suspect in suspects) else Severity.WARNING,
     )
 
