@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from booking_doctor.core.escalation import Contact, contacts, misshapen
 from booking_doctor.errors import NotConfigured, SettingsError
 
 DATABASE_VARIABLES: Final = ("DATABASE_URL", "SUPABASE_DB_URL", "POSTGRES_URL")
@@ -158,6 +159,7 @@ class Preferences:
         retention: How long Twilio shows a message (Twilio: "Message Retention"; an account can set 7 to 400 days).
         ignored: Findings that somebody decided to live with.
         application_role: The database role as which the application reads and writes; None leaves it to be guessed.
+        escalation: Whom to call, in this order.
     """
 
     names: Names = Names()
@@ -165,6 +167,7 @@ class Preferences:
     retention: timedelta = timedelta(days=400)
     ignored: tuple[Ignored, ...] = ()
     application_role: str | None = None
+    escalation: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,9 +195,8 @@ def database_settings(variables: Mapping[str, str]) -> DatabaseSettings:
     named = {name: _database_url(name, variables[name]) for name in DATABASE_VARIABLES if variables.get(name)}
     if not named:
         message = f"no database is set: {DATABASE_VARIABLES[0]} is missing"
-        raise NotConfigured(
-            message, hint="set it to postgresql://user:password@host:port/database, or name a file with --env-file"
-        )
+        hint = "set it to postgresql://user:password@host:port/database, or name a file with --env-file"
+        raise NotConfigured(message, hint=hint)
     chosen, *others = named.values()
     rivals = tuple(other.variable for other in others if _identity(other) != _identity(chosen))
     return replace(chosen, rivals=rivals)
@@ -369,9 +371,8 @@ def _senders(variables: Mapping[str, str], *, needed: bool) -> frozenset[str]:
     senders = {_shaped(variables, name, *shape) for name, shape in shapes.items() if variables.get(name)}
     if needed and not senders:
         message = "no sender is set: TWILIO_PHONE_NUMBER is missing"
-        raise SettingsError(
-            message, hint="set it or TWILIO_MESSAGING_SERVICE_SID, or compare the whole account with --all-senders"
-        )
+        hint = "set it or TWILIO_MESSAGING_SERVICE_SID, or compare the whole account with --all-senders"
+        raise SettingsError(message, hint=hint)
     return frozenset(senders)
 
 
@@ -462,7 +463,7 @@ def vercel_settings(variables: Mapping[str, str]) -> VercelSettings:
     )
 
 
-_KEYS: Final = ("application_role", "default_region", "ignore", "retention_days", "schema", "tables")
+_KEYS: Final = ("application_role", "default_region", "escalation", "ignore", "retention_days", "schema", "tables")
 
 
 def preferences(document: Mapping[str, Any], source: str, schema: str | None = None) -> Preferences:
@@ -480,17 +481,16 @@ def preferences(document: Mapping[str, Any], source: str, schema: str | None = N
     if unknown:
         message = f"{source} has an unknown key: {unknown[0]}"
         raise SettingsError(message, hint=f"known are {', '.join(_KEYS[:-1])} and {_KEYS[-1]}")
-    region = document.get("default_region", "US")
+    region, role = document.get("default_region", "US"), document.get("application_role")
+    days, wrong = document.get("retention_days", 400), None
     if not isinstance(region, str) or not re.fullmatch("[A-Z]{2}", region):
-        message = f"{source}: default_region must be a country code of two capital letters, such as US"
-        raise SettingsError(message)
-    days = document.get("retention_days", 400)
-    if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 400:
-        message = f"{source}: retention_days must be a whole number from 1 to 400"
-        raise SettingsError(message)
-    role = document.get("application_role")
-    if role is not None and not _is_name(role):
-        message = f"{source}: application_role must be the name of a database role, such as service_role"
+        wrong = "default_region must be a country code of two capital letters, such as US"
+    elif not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 400:
+        wrong = "retention_days must be a whole number from 1 to 400"
+    elif role is not None and not _is_name(role):
+        wrong = "application_role must be the name of a database role, such as service_role"
+    if wrong:
+        message = f"{source}: {wrong}"
         raise SettingsError(message)
     schema = document.get("schema", schema)
     return Preferences(
@@ -499,6 +499,7 @@ def preferences(document: Mapping[str, Any], source: str, schema: str | None = N
         retention=timedelta(days=days),
         application_role=role,
         ignored=_ignored(document.get("ignore", []), source),
+        escalation=contacts(document.get("escalation", []), source),
     )
 
 
@@ -523,10 +524,8 @@ def _ignored_entry(entry: Any) -> Ignored | str:  # noqa: ANN401
     """
     What the entry says, or what is wrong with it.
     """
-    if not isinstance(entry, Mapping):
-        return "is not written as a table"
-    if odd := sorted(set(entry) ^ set(_IGNORE_KEYS)):
-        return f"has an unknown key: {odd[0]}" if odd[0] in entry else f"lacks its {odd[0]}"
+    if wrong := misshapen(entry, _IGNORE_KEYS):
+        return wrong
     fingerprint, reason, until = (entry[key] for key in _IGNORE_KEYS)
     if not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch(fingerprint):
         return "has a fingerprint that no report shows"

@@ -143,9 +143,10 @@ def test_settings_file() -> None:
     """
     documents = [content for language, content in FENCED if language == "toml"]
 
-    ignoring, naming = [settings.preferences(tomllib.loads(document), "README.md") for document in documents]
+    ignoring, calling, naming = [settings.preferences(tomllib.loads(document), "README.md") for document in documents]
 
     assert [entry.fingerprint for entry in ignoring.ignored] == ["schema-sid-not-unique:schema/messages.message_sid"]
+    assert [contact.who for contact in calling.escalation] == ["engineer on call"]
     assert naming.names.column("messages", "message_sid") == "sid"
 
 

@@ -836,3 +836,42 @@ def test_malformed_vercel(name: str, value: str, words: str) -> None:
     assert words in said
     assert "Twilio" not in said
     assert "hunter2" not in said
+
+
+# --- whom to call ----------------------------------------------------------------------------------------------------
+
+CONTACT: Final = {"who": "engineer on call", "how": "pager", "when": "at once"}
+
+
+def test_escalation() -> None:
+    """
+    The path is kept in the order in which it is written; there may be none.
+    """
+    later = {**CONTACT, "who": "Twilio's support"}
+
+    assert [contact.who for contact in preferred(escalation=[CONTACT, later]).escalation] == [
+        CONTACT["who"],
+        later["who"],
+    ]
+    assert preferred().escalation == ()
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        (CONTACT, "escalation entry 1 is not in a list"),
+        ([CONTACT, "me"], "escalation entry 2 is not written as a table"),
+        ([{**CONTACT, "why": "x"}], "escalation entry 1 has an unknown key: why"),
+        ([{"who": "me", "how": "pager"}], "escalation entry 1 lacks its when"),
+        ([{**CONTACT, "how": " "}], "escalation entry 1 has a how that says nothing"),
+        ([{**CONTACT, "who": 7}], "escalation entry 1 has a who that says nothing"),
+    ],
+)
+def test_escalation_that_cannot_be_meant(entries: object, named: str) -> None:
+    """
+    A wrong entry is named, and how to write one is shown.
+    """
+    said = refusal(lambda: preferred(escalation=entries))
+
+    assert named in said
+    assert "[[escalation]]" in said

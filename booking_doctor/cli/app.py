@@ -36,6 +36,7 @@ from booking_doctor.report import FORMATS, TERMINAL, Canvas, Format, visible
 COMMANDS: Final = (
     "environment",
     "diagnose",
+    "plan",
     "examine",
     "deployment",
     "queue",

@@ -7,18 +7,18 @@ What could not be looked at is in the report, not an exception; what the caller 
 
 from __future__ import annotations
 
-from booking_doctor.doctor.backfilling import Backfilling, Planned, Repair
+from booking_doctor.doctor.backfilling import Planned, Repair
 from booking_doctor.doctor.deploying import Deploying
-from booking_doctor.doctor.diagnosing import Diagnosing
 from booking_doctor.doctor.migrating import PlannedMigration
+from booking_doctor.doctor.planning import ActionPlan, Planning
 from booking_doctor.doctor.probing import Probing
 from booking_doctor.doctor.request import Request
 from booking_doctor.doctor.undoing import Undoing
 
-__all__ = ["Doctor", "Planned", "PlannedMigration", "Repair", "Request"]
+__all__ = ["ActionPlan", "Doctor", "Planned", "PlannedMigration", "Repair", "Request"]
 
 
-class Doctor(Deploying, Diagnosing, Probing, Backfilling, Undoing):
+class Doctor(Planning, Deploying, Probing, Undoing):
     """
     All verbs, on one database and one Twilio account.
     """

@@ -33,7 +33,7 @@ def json_document(report: Report) -> str:
     """
     The report as one JSON object, as the README describes it.
     """
-    return signed_json(_document(report), report.version)
+    return signed_json(report_members(report), report.version)
 
 
 def signed_json(members: Mapping[str, Any], version: str) -> str:
@@ -45,7 +45,10 @@ def signed_json(members: Mapping[str, Any], version: str) -> str:
     return _SUSPECT.sub(_escape, text) + "\n"
 
 
-def _document(report: Report) -> dict[str, Any]:
+def report_members(report: Report) -> dict[str, Any]:
+    """
+    What the document says of it, but for who wrote it.
+    """
     always = {
         "verdict": report.verdict,
         "findings": [_finding(finding) for finding in report.findings],
