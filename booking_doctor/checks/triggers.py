@@ -47,7 +47,6 @@ SELECT t.tgname AS name, CAST(t.tgrelid AS regclass)::text AS relation, p.prosrc
   format('ALTER TABLE %s DISABLE TRIGGER %I;', CAST(t.tgrelid AS regclass), t.tgname) AS remedy
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
 WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled IN ('O', 'A') AND l.lanname = 'plpgsql'
-  AND strpos(lower(p.prosrc), lower(:table)) > 0
   AND NOT EXISTS (SELECT FROM unnest(CAST(:relations AS text[])) AS own(relation) WHERE t.tgrelid = to_regclass(own.relation)
     OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(to_regclass(own.relation))))
 ORDER BY relation, t.tgname
@@ -70,6 +69,9 @@ _HARMLESS: Final = frozenset(
     {"moddatetime", "suppress_redundant_updates_trigger", "tsvector_update_trigger", "tsvector_update_trigger_column"}
 )
 """Functions in C that come with PostgreSQL and touch a time or a search column, or skip what changes nothing."""
+
+_READ: Final = frozenset({"sql", "plpgsql"})
+"""Languages whose source is understood."""
 
 _WEBHOOK: Final = ("supabase_functions", "http_request")
 """The function of AFTER triggers that only calls somebody: Supabase's webhooks."""
@@ -146,6 +148,7 @@ class _Watch:
 
     def __init__(self, database: Queries) -> None:
         self._database = database
+        self._functions: dict[str, list[Mapping[str, Any]]] = {}
         self._columns = {
             database.name(table): frozenset(database.name(table, column) for column in columns)
             for table, columns in _KEPT.items()
@@ -167,9 +170,13 @@ class _Watch:
         """
         Triggers of other tables that reach over to the metadata.
         """
-        relations = [self._database.relation(table) for table in _KEPT]
-        for row in self._database.rows(_ELSEWHERE, table=name, relations=relations):
-            for deed in self._rewrites(row["source"], name, always=False):
+        rows = self._database.rows(_ELSEWHERE, relations=[self._database.relation(table) for table in _KEPT])
+        self._look_up({name for row in rows for name in _called(row["source"])})
+        for row in rows:
+            reached = [function["source"] for function in self._reached(row["source"], set()) if function["volatile"]]
+            for deed in dict.fromkeys(
+                deed for source in (row["source"], *reached) for deed in self._rewrites(source, name, always=False)
+            ):
                 yield _Suspect(name=f"trigger {row['name']} on {row['relation']}", deed=deed, remedy=row["remedy"])
 
     def _judged(self, row: Mapping[str, Any], table: str, event: str) -> Iterable[Deed]:
@@ -185,7 +192,9 @@ class _Watch:
         occasion = self._occasion(row, table, event)
         own = deeds(row["source"], occasion, self._columns, row["condition"] or "")
         instead = [Deed("does the writing in place of the view", False)] if kind & _INSTEAD_OF else []
-        return dict.fromkeys([*instead, *own, *self._called(row["source"], {row["function"]})])
+        reached = self._reached(row["source"], {row["function"]})
+        told = [Deed(f"calls {each['name']}, which {does}", False) for each in reached for does in self._may(each)]
+        return dict.fromkeys([*instead, *own, *told])
 
     def _occasion(self, row: Mapping[str, Any], table: str, event: str) -> Occasion:
         name, kind = self._database.name(table), row["type"]
@@ -214,24 +223,29 @@ class _Watch:
             certain = always and rewriting.same_row and rewriting.afresh
             yield Deed(rewriting.does if certain else f"perhaps {rewriting.does}", certain)
 
-    def _called(self, source: str, seen: Collection[str]) -> Iterator[Deed]:
+    def _reached(self, source: str, seen: set[str]) -> Iterator[Mapping[str, Any]]:
         """
-        What functions may do that the source calls, and those that they call.
+        The functions that the source calls, and those that they call.
         """
-        try:
-            names = sorted({*called(tokens(source))} - {*seen})
-        except Unreadable:
-            return
-        for row in self._database.rows(_FUNCTIONS, names=names) if names else ():
-            yield from (Deed(f"calls {row['name']}, which {does}", False) for does in self._may(row))
-            if row["language"] in {"sql", "plpgsql"}:
-                yield from self._called(row["source"], {*seen, *names})
+        names = {*_called(source)} - seen
+        seen |= names
+        self._look_up(names)
+        for row in (row for name in sorted(names) for row in self._functions[name]):
+            yield row
+            if row["language"] in _READ:
+                yield from self._reached(row["source"], seen)
+
+    def _look_up(self, names: set[str]) -> None:
+        unknown = names - self._functions.keys()
+        self._functions |= {name: [] for name in unknown}
+        for row in self._database.rows(_FUNCTIONS, names=sorted(unknown)) if unknown else ():
+            self._functions[row["name"]].append(row)
 
     def _may(self, row: Mapping[str, Any]) -> Iterator[str]:
         """
         What a function of somebody's own may do to rows.
         """
-        if row["language"] not in {"sql", "plpgsql"}:
+        if row["language"] not in _READ:
             if row["volatile"]:
                 yield "has a source that cannot be read"
             return
@@ -242,3 +256,10 @@ class _Watch:
                 yield "runs SQL that its source does not show"
         if any(is_word(word, "raise") for word in words):
             yield "may raise an exception"
+
+
+def _called(source: str) -> Collection[str]:
+    try:
+        return called(tokens(source))
+    except Unreadable:
+        return ()

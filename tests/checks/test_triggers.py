@@ -84,6 +84,7 @@ def test_what_a_trigger_calls(scene: World, look: Look, made: str, called: str, 
     [
         ("AFTER INSERT ON customers", "UPDATE pending_bookings SET metadata = '{}' WHERE customer_phone = NEW.phone; RETURN NULL;", "the trigger t on customers perhaps writes pending_bookings.metadata again"),
         ("AFTER INSERT ON messages", "UPDATE pending_bookings SET metadata = '{}'; RETURN NULL;", "the trigger t perhaps writes pending_bookings.metadata again"),
+        ("AFTER INSERT ON customers", "PERFORM v(); RETURN NULL;", "the trigger t on customers perhaps writes pending_bookings.metadata again"),
         ("AFTER INSERT ON customers", "UPDATE pending_bookings SET status = 'confirmed'; RETURN NULL;", None),
         ("AFTER INSERT ON customers", "PERFORM metadata FROM pending_bookings; RETURN NULL;", None),
         ("BEFORE UPDATE ON customers", "NEW.metadata := '{}'; RETURN NEW;", None),
@@ -91,8 +92,10 @@ def test_what_a_trigger_calls(scene: World, look: Look, made: str, called: str, 
 )  # fmt: skip
 def test_triggers_that_reach_over(scene: World, look: Look, on: str, body: str, said: str | None) -> None:
     """
-    A trigger of another table that writes the metadata may do it at any time.
+    A trigger of another table that writes the metadata, or calls what does, may do it at any time.
     """
+    scene.execute("CREATE FUNCTION w() RETURNS void LANGUAGE sql AS $$UPDATE pending_bookings SET metadata = '{}'$$")
+    scene.execute("CREATE FUNCTION v() RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM w(); END$$")
     _trigger(scene, on, body)
 
     found = look("schema-trigger-interferes")
