@@ -51,7 +51,6 @@ def test_every_cause_is_planted() -> None:
     """
     unseen = {
         "errors-swallowed",  # its traces are those of the error that it hides
-        "fix-not-in-production-build",  # told from old code that serves only by what the platform has built
     }
 
     assert set(CAUSES).difference(episode.cause for episode in EPISODES if episode.cause) == unseen

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
+from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer, harmful
 
-_LOST: Final = ("booking-metadata-empty", "message-unrecorded")
+_LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
 """Nothing is stored in the booking, or its text is in no row."""
 
 _OTHERWISE: Final = (
@@ -18,7 +18,7 @@ _OTHERWISE: Final = (
     Clue("update-filtered-for-us", -FAIR),
     Clue("update-filtered-perhaps", -FAIR),
     Clue("trigger-changes-metadata", -FAIR),
-    Clue("trigger-unclear", -WEAK),
+    Clue("trigger-may-change-metadata", -FAIR),
     Clue("metadata-not-writable", -FAIR),
     Clue("metadata-null", -FAIR),
     Clue("cron-empties-bookings", -FAIR),
@@ -59,6 +59,7 @@ CAUSES: Final = (
         clues=(
             Clue("texts-of-bad-late", STRONG),
             Clue("texts-of-bad-partly", STRONG),
+            Clue("probe-answered-too-fast", STRONG),
             Clue("bookings-some-bad", FAIR, -FAIR),
             Clue("bookings-all-bad", -FAIR),
             Clue("texts-of-bad-refused", -WEAK),
@@ -99,6 +100,12 @@ CAUSES: Final = (
             Clue("bookings-all-bad", FAIR, -FAIR),
             Clue("updates-never-came", FAIR, -FAIR),
             Clue("update-never-carried-out", FAIR, -STRONG),
+            Clue("probe-not-kept", WEAK),
+            Clue("probe-went-through", -STRONG),
+            Clue("deployment-stale", -STRONG),
+            Clue("deployment-not-promoted", -STRONG),
+            Clue("deployment-not-built", -STRONG),
+            Clue("deployment-build-failed", -FAIR),
             Clue("ids-burnt-per-booking", -STRONG),
             Clue("metadata-other-keys", -FAIR),
             Clue("tokens-of-bad-odd", -FAIR),
@@ -337,10 +344,11 @@ CAUSES: Final = (
 
         `ON CONFLICT … DO UPDATE … RETURNING`, and take 23505 for "done already".
         """,
-        explains=("inserts-rolled-back", *_LOST, "booking-sms-not-recorded"),
+        explains=("logged-unique", "inserts-rolled-back", *_LOST, "booking-sms-not-recorded"),
         needs=(("logged-unique", "inserts-rolled-back"),),
-        proofs=(("logged-unique",),),
+        proofs=harmful("logged-unique"),
         clues=(
+            Clue("logged-unique", STRONG),
             Clue("inserts-rolled-back", FAIR),
             Clue("schema-sid-not-unique", -FAIR),
             Clue("logged-foreign-key", -STRONG),

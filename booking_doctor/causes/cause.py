@@ -26,6 +26,17 @@ STRONG, FAIR, WEAK = 4, 2, 1
 """How much a sign weighs: hardly anything else shows it; few others do; many do."""
 
 
+HARM: Final = ("bookings-bad", "booking-sms-not-recorded", "message-unrecorded")
+"""What an error that a log names must have done, to be the cause of it."""
+
+
+def harmful(signal: str) -> tuple[tuple[str, str], ...]:
+    """
+    Proofs by an error that a log names: with any harm that it can have done.
+    """
+    return tuple((signal, harm) for harm in HARM)
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """

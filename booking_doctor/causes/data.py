@@ -59,8 +59,8 @@ CAUSES: Final = (
 
         Make the columns `timestamptz`, saying which zone the values were written in.
         """,
-        explains=("times-shifted", "schema-timestamp-without-zone"),
-        needs=(("times-shifted", "schema-timestamp-without-zone"),),
+        explains=("times-shifted", "schema-timestamp-without-zone", "deployment-clock-skew"),
+        needs=(("times-shifted", "schema-timestamp-without-zone", "deployment-clock-skew"),),
         proofs=(("times-shifted", "schema-timestamp-without-zone"),),
         clues=(Clue("times-shifted", STRONG), Clue("schema-timestamp-without-zone", FAIR)),
         remedy="Make the columns timestamptz: booking-doctor check-schema has the statement.",

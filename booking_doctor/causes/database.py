@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
+from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer, harmful
 
-_LOST: Final = ("booking-metadata-empty", "message-unrecorded")
+_LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
 """Nothing is stored in the booking, or its text is in no row."""
 
 _NOT_COPIED: Final = ("message-unrecorded", "booking-sms-not-recorded")
@@ -113,10 +113,11 @@ CAUSES: Final = (
         Create the policy of the finding `schema-insert-blocked`, or use the service key; leave `.select()` out where
         the row is not needed back.
         """,
-        explains=("insert-filtered", *_NOT_COPIED),
+        explains=("logged-policy", "insert-filtered", *_NOT_COPIED),
         needs=(("insert-filtered", "insert-filtered-for-us", "logged-policy"),),
-        proofs=(("insert-filtered", "booking-sms-not-recorded"), ("logged-policy",)),
+        proofs=(("insert-filtered", "booking-sms-not-recorded"), *harmful("logged-policy")),
         clues=(
+            Clue("logged-policy", STRONG),
             Clue("insert-filtered", STRONG),
             Clue("insert-filtered-for-us", FAIR),
             Clue("ids-burnt", FAIR, -WEAK),
@@ -149,14 +150,15 @@ CAUSES: Final = (
 
         Run the GRANT that the finding names, and put it into the migration that makes the table.
         """,
-        explains=("update-unprivileged", "insert-unprivileged", *_LOST, "booking-sms-not-recorded"),
+        explains=("logged-privilege", "update-unprivileged", "insert-unprivileged", *_LOST, "booking-sms-not-recorded"),
         needs=(("update-unprivileged", "insert-unprivileged", "unprivileged-ourselves", "logged-privilege"),),
         proofs=(
             ("update-unprivileged", "bookings-bad"),
             ("insert-unprivileged", "booking-sms-not-recorded"),
-            ("logged-privilege",),
+            *harmful("logged-privilege"),
         ),
         clues=(
+            Clue("logged-privilege", STRONG),
             Clue("update-unprivileged", STRONG),
             Clue("insert-unprivileged", STRONG),
             Clue("unprivileged-ourselves", FAIR),
@@ -191,7 +193,12 @@ CAUSES: Final = (
         Mend the function so that it returns NEW with these columns as they came, or disable the trigger.
         """,
         explains=("trigger-changes-metadata", "trigger-drops-messages", *_LOST, "booking-sms-not-recorded"),
-        needs=(("trigger-changes-metadata", "trigger-drops-messages", "trigger-unclear"),),
+        needs=(
+            (
+                *("trigger-changes-metadata", "trigger-drops-messages", "trigger-may-change-metadata"),
+                "trigger-may-drop-messages",
+            ),
+        ),
         proofs=(
             ("trigger-changes-metadata", "bookings-bad"),
             ("trigger-drops-messages", "booking-sms-not-recorded"),
@@ -199,7 +206,8 @@ CAUSES: Final = (
         clues=(
             Clue("trigger-changes-metadata", STRONG),
             Clue("trigger-drops-messages", STRONG),
-            Clue("trigger-unclear", FAIR),
+            Clue("trigger-may-change-metadata", STRONG),
+            Clue("trigger-may-drop-messages", FAIR),
             Clue("updates-came-once", FAIR),
             Clue("texts-of-bad-sent", WEAK, -WEAK),
         ),
@@ -230,6 +238,7 @@ CAUSES: Final = (
         Make it `jsonb NOT NULL DEFAULT '{}'`.
         """,
         explains=(
+            "logged-generated",
             *("schema-column-generated", "schema-metadata-not-jsonb", "booking-metadata-empty"),
             *("booking-metadata-incomplete", "message-unrecorded"),
         ),
@@ -241,10 +250,11 @@ CAUSES: Final = (
         ),
         proofs=(
             ("metadata-not-writable", "bookings-bad"),
-            ("logged-generated",),
+            *harmful("logged-generated"),
             ("metadata-unreadable", "schema-metadata-not-jsonb"),
         ),
         clues=(
+            Clue("logged-generated", STRONG),
             Clue("metadata-not-writable", STRONG),
             Clue("schema-metadata-not-jsonb", STRONG),
             Clue("metadata-unreadable", FAIR),
@@ -282,7 +292,13 @@ CAUSES: Final = (
         let the column be null for a while and give such rows their customer later. `booking-doctor backfill` plans what was
         lost.
         """,
-        explains=("log-not-null-violation", "ids-burnt", *_LOST, "booking-sms-not-recorded"),
+        explains=(
+            "logged-not-null-customer",
+            "log-not-null-violation",
+            "ids-burnt",
+            *_LOST,
+            "booking-sms-not-recorded",
+        ),
         needs=(("ids-burnt", "logged-not-null-customer", "logged-not-null"),),
         proofs=(("logged-not-null-customer",),),
         clues=(
@@ -321,10 +337,11 @@ CAUSES: Final = (
 
         Insert customer and message in one transaction, and use the id that the first statement returns.
         """,
-        explains=("inserts-rolled-back", *_NOT_COPIED),
+        explains=("logged-foreign-key", "inserts-rolled-back", *_NOT_COPIED),
         needs=(("inserts-rolled-back", "logged-foreign-key"),),
-        proofs=(("logged-foreign-key",),),
+        proofs=harmful("logged-foreign-key"),
         clues=(
+            Clue("logged-foreign-key", STRONG),
             Clue("inserts-rolled-back", STRONG),
             Clue("schema-sid-not-unique", FAIR),
             Clue("logged-unique", -STRONG),
@@ -356,10 +373,11 @@ CAUSES: Final = (
 
         Translate Twilio's words before writing, or widen the constraint with NOT VALID and VALIDATE.
         """,
-        explains=("schema-status-not-accepted", "ids-burnt", *_NOT_COPIED),
+        explains=("logged-check", "schema-status-not-accepted", "ids-burnt", *_NOT_COPIED),
         needs=(("schema-status-not-accepted", "logged-check", "ids-burnt"),),
-        proofs=(("logged-check",),),
+        proofs=harmful("logged-check"),
         clues=(
+            Clue("logged-check", STRONG),
             Clue("schema-status-not-accepted", STRONG),
             Clue("ids-burnt", FAIR),
             Clue("ids-burnt-per-booking", -WEAK),
@@ -429,8 +447,9 @@ CAUSES: Final = (
         """,
         explains=("statements-hurried", "logged-timeout", *_LOST),
         needs=(("statements-hurried", "logged-timeout"),),
-        proofs=(("logged-timeout",),),
+        proofs=harmful("logged-timeout"),
         clues=(
+            Clue("logged-timeout", STRONG),
             Clue("statements-hurried", STRONG),
             Clue("bookings-some-bad", FAIR),
             Clue("bookings-all-bad", -WEAK),
@@ -463,8 +482,13 @@ CAUSES: Final = (
         """,
         explains=("logged-prepared", *_LOST),
         needs=(("env-transaction-pooler", "logged-prepared"),),
-        proofs=(("logged-prepared",),),
-        clues=(Clue("env-transaction-pooler", WEAK), Clue("bookings-some-bad", FAIR), Clue("bookings-all-bad", -FAIR)),
+        proofs=harmful("logged-prepared"),
+        clues=(
+            Clue("logged-prepared", STRONG),
+            Clue("env-transaction-pooler", WEAK),
+            Clue("bookings-some-bad", FAIR),
+            Clue("bookings-all-bad", -FAIR),
+        ),
         remedy="Turn prepared statements off in the application's driver, or use the pooler's session port.",
     ),
     Cause(
@@ -492,8 +516,13 @@ CAUSES: Final = (
         """,
         explains=("database-is-replica", "role-read-only", "logged-read-only", *_LOST),
         needs=(("database-is-replica", "role-read-only", "logged-read-only"),),
-        proofs=(("role-read-only", "bookings-bad"), ("logged-read-only",)),
-        clues=(Clue("role-read-only", STRONG), Clue("database-is-replica", STRONG), Clue("updates-came-once", -FAIR)),
+        proofs=(("role-read-only", "bookings-bad"), *harmful("logged-read-only")),
+        clues=(
+            Clue("logged-read-only", STRONG),
+            Clue("role-read-only", STRONG),
+            Clue("database-is-replica", STRONG),
+            Clue("updates-came-once", -FAIR),
+        ),
         remedy="Lead the application to the primary server, as a role that may write: booking-doctor check-env --live",
         remedies=("schema-role-setting", "env-database-read-only"),
     ),
@@ -566,8 +595,8 @@ CAUSES: Final = (
         """,
         explains=("logged-schema-cache", *_LOST),
         needs=(("logged-schema-cache",),),
-        proofs=(("logged-schema-cache",),),
-        clues=(Clue("bookings-all-bad", WEAK),),
+        proofs=harmful("logged-schema-cache"),
+        clues=(Clue("logged-schema-cache", STRONG), Clue("bookings-all-bad", WEAK)),
         remedy="Run: NOTIFY pgrst, 'reload schema';",
     ),
     Cause(

@@ -12,15 +12,15 @@ from typing import Final, TypeVar
 from booking_doctor.causes import CATALOGUE, SIGNALS
 from booking_doctor.causes.cause import Cause, Weighed, unexplained, weigh
 from booking_doctor.causes.mysteries import answers
+from booking_doctor.causes.onset import onset
 from booking_doctor.causes.signals import HAPPENED, Dossier, read
 from booking_doctor.causes.signals_bookings import Bad, Fate, comparison_of, population
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.runner import Outcome
-from booking_doctor.checks.survey import survey
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Discrepancy, Kind
 from booking_doctor.errors import SettingsError, SourceError
-from booking_doctor.findings import CauseVerdict, CauseView, Diagnosis, Harm, Impact, Onset, Severity
+from booking_doctor.findings import CauseVerdict, CauseView, Diagnosis, Harm, Impact, Severity
 
 _Told = TypeVar("_Told")
 
@@ -41,7 +41,7 @@ def diagnose(evidence: Evidence, outcomes: Sequence[Outcome], executor: Executor
         mysteries=answers(readings, dossier),
         causes=[_view(found, dossier) for found in weighed],
         unexplained=unexplained(happened, readings, weighed),
-        onset=_or_none(_onset, evidence),
+        onset=_or_none(onset, evidence),
         impact=_impact(evidence, outcomes),
     )
 
@@ -96,21 +96,6 @@ def _remedy(cause: Cause, dossier: Dossier) -> str:
     """
     found = (finding.remedy for name in cause.remedies for finding in dossier.findings(name))
     return next(found, cause.remedy)
-
-
-# --- since when ------------------------------------------------------------------------------------------------------
-
-
-def _onset(evidence: Evidence) -> Onset | None:
-    found = evidence.once(survey)
-    if found.first_bad is None:
-        return None
-    return Onset(
-        first_bad=found.first_bad,
-        last_good=found.last_good,
-        turned_at=found.turned_bad,
-        by_hour={f"{hour:%Y-%m-%dT%HZ}": bookings for hour, bookings in sorted(found.by_hour.items())},
-    )
 
 
 # --- whom it hit -----------------------------------------------------------------------------------------------------

@@ -8,14 +8,19 @@ from typing import Final
 
 from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
 
-_LOST: Final = ("booking-metadata-empty", "message-unrecorded")
+_LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
 """Nothing is stored in the booking, or its text is in no row."""
+
+_UNSENT: Final = ("booking-metadata-empty", "probe-not-texted")
+"""Nothing is stored in the booking, and nothing was sent."""
 
 _BEFORE_THE_CALL: Final = (
     Clue("texts-of-bad-missing", FAIR, -FAIR),
     Clue("bookings-all-bad", WEAK, -WEAK),
     Clue("ids-burnt-per-booking", -FAIR),
     Clue("texts-of-bad-refused", -WEAK),
+    Clue("probe-not-texted", FAIR),
+    Clue("probe-went-through", -STRONG),
 )
 """How it looks when the new code gives up before it asks Twilio."""
 
@@ -45,11 +50,12 @@ CAUSES: Final = (
 
         Set it for Production and deploy again; check all variables when the application starts.
         """,
-        explains=("env-missing", "env-not-in-production", "missing-elsewhere", "booking-metadata-empty"),
+        explains=("env-missing", "env-not-in-production", "missing-elsewhere", *_UNSENT),
         proofs=(("missing-in-production", "texts-of-bad-missing"), ("missing-elsewhere", "texts-of-bad-missing")),
         clues=(
             Clue("missing-in-production", STRONG),
             Clue("missing-elsewhere", STRONG),
+            Clue("not-set-there", FAIR),
             Clue("env-not-in-production", WEAK),
             Clue("env-missing", STRONG),
             Clue("sms-switched-off", -FAIR),
@@ -81,7 +87,7 @@ CAUSES: Final = (
 
         Deploy again from the same commit; promoting does not renew variables.
         """,
-        explains=("env-newer-than-build", "booking-metadata-empty"),
+        explains=("env-newer-than-build", *_UNSENT),
         needs=(("newer-than-build", "env-newer-than-build"),),
         proofs=(("newer-than-build", "texts-of-bad-missing"),),
         clues=(Clue("newer-than-build", STRONG), Clue("missing-in-production", -FAIR), *_BEFORE_THE_CALL),
@@ -111,7 +117,7 @@ CAUSES: Final = (
 
         Write it again without what does not belong there (`printf '%s'` adds no line end), and check it at the start.
         """,
-        explains=("env-whitespace", "env-placeholder", "env-malformed", "value-dirty", "booking-metadata-empty"),
+        explains=("env-whitespace", "env-placeholder", "env-malformed", "value-dirty", *_UNSENT),
         needs=(("value-dirty", "env-whitespace", "env-placeholder", "env-malformed"),),
         proofs=(("value-dirty",),),
         clues=(Clue("value-dirty", STRONG), Clue("texts-of-bad-missing", FAIR), Clue("key-is-public", -WEAK)),
@@ -150,17 +156,19 @@ CAUSES: Final = (
                 "schema-homonym",
                 "schema-table-missing",
             ),
-            *("message-orphaned", "env-conflict"),
+            *("message-orphaned", "env-conflict", "other-database-there", "probe-not-stored"),
         ),
         needs=(
             (
                 *("projects-differ", "databases-differ", "role-searches-elsewhere", "schema-homonym"),
-                *("texts-mostly-orphaned", "schema-table-missing"),
+                *("texts-mostly-orphaned", "schema-table-missing", "other-database-there", "probe-not-stored"),
             ),
         ),
-        proofs=(("projects-differ",), ("role-searches-elsewhere",)),
+        proofs=(("projects-differ",), ("role-searches-elsewhere",), ("other-database-there", "probe-not-stored")),
         clues=(
             Clue("databases-differ", FAIR),
+            Clue("other-database-there", STRONG),
+            Clue("probe-not-stored", STRONG),
             Clue("schema-homonym", FAIR),
             Clue("texts-mostly-orphaned", FAIR, -WEAK),
             Clue("customers-deleted", -WEAK),
@@ -221,17 +229,25 @@ CAUSES: Final = (
 
         Set SID and token of one account in both places; store the account's SID with every message.
         """,
-        explains=("message-unknown-to-twilio", "sids-of-bookings-unknown", "refused-foreign-sender", "account-differs"),
+        explains=(
+            *("message-unknown-to-twilio", "sids-of-bookings-unknown", "refused-foreign-sender", "account-differs"),
+            "other-account-there",
+        ),
         needs=(
             (
                 *("sids-unknown", "sids-of-bookings-unknown", "refused-foreign-sender", "sender-not-owned"),
-                *("service-without-sender", "account-differs", "region-redirects"),
+                *("service-without-sender", "account-differs", "region-redirects", "other-account-there"),
             ),
         ),
-        proofs=(("refused-foreign-sender-to-known",), ("account-differs", "every-sid-unknown")),
+        proofs=(
+            ("refused-foreign-sender-to-known",),
+            ("account-differs", "every-sid-unknown"),
+            ("other-account-there", "every-sid-unknown"),
+        ),
         clues=(
             Clue("every-sid-unknown", STRONG, -FAIR),
             Clue("account-differs", STRONG),
+            Clue("other-account-there", STRONG),
             Clue("region-redirects", FAIR),
             Clue("refused-foreign-sender", FAIR),
             Clue("unknown-rows-unpriced", -WEAK, WEAK),
@@ -306,7 +322,7 @@ CAUSES: Final = (
 
         Switch them on, deploy again, and log once at the start that texts are off.
         """,
-        explains=("booking-metadata-empty",),
+        explains=_UNSENT,
         proofs=(("sms-switched-off", "texts-of-bad-missing"),),
         refuted_by=("texts-of-bad-sent",),
         clues=(Clue("sms-switched-off", STRONG + WEAK), *_BEFORE_THE_CALL),

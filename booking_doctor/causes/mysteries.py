@@ -65,12 +65,10 @@ def _no_text(readings: Readings, evidence: Evidence) -> Reading:
 
 
 def _no_log_lines(readings: Readings, _evidence: Evidence) -> Reading:
-    burnt = readings.get("ids-burnt-per-booking", NOT_READ)
-    if burnt.seen:
-        return unknown(
-            f"the log of the hosting platform was not looked at; but {burnt.words}, as only the old code would"
-        )
-    return unknown("the log of the hosting platform was not looked at")
+    silent, burnt = readings.get("route-writes-nothing", NOT_READ), readings.get("ids-burnt-per-booking", NOT_READ)
+    if silent.seen is None and burnt.seen:
+        return unknown(f"{silent.words}; but {burnt.words}, as only the old code would")
+    return silent
 
 
 _ERRORS: Final = (

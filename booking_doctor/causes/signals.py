@@ -21,7 +21,7 @@ from booking_doctor.findings import Finding
 
 _Known = TypeVar("_Known")
 
-HAPPENED: Final = frozenset({"booking", "message", "job", "log"})
+HAPPENED: Final = frozenset({"booking", "message", "job", "log", "deployment", "probe"})
 """Families of findings that need an explanation. What is wrongly set up is one."""
 
 LIMIT_S: Final = 30

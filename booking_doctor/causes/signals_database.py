@@ -153,12 +153,19 @@ def trigger_drops_messages(dossier: Dossier) -> Reading:
 
 
 @signal
-def trigger_unclear(dossier: Dossier) -> Reading:
+def trigger_may_change_metadata(dossier: Dossier) -> Reading:
     """
-    A trigger on bookings or messages does what its source does not show.
+    A trigger changes or drops what is stored as metadata of some bookings, or does what its source does not show.
     """
-    tables = [_trigger(dossier, table, certain=False) for table in ("pending_bookings", "messages")]
-    return next((reading for reading in tables if reading.seen), tables[0])
+    return _trigger(dossier, "pending_bookings", certain=False)
+
+
+@signal
+def trigger_may_drop_messages(dossier: Dossier) -> Reading:
+    """
+    A trigger changes or drops some new messages, or does what its source does not show.
+    """
+    return _trigger(dossier, "messages", certain=False)
 
 
 _FUNCTIONS: Final = """

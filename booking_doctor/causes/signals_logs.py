@@ -1,18 +1,22 @@
 """
-What the application's own logs name: error codes of PostgreSQL, PostgREST and the network, counted in the database.
+What logs name: error codes of PostgreSQL, PostgREST and the network, in the application's own logs and in the platform's.
 
-Entries that are not about bookings or texts are not counted, and nothing of an entry leaves the database.
+Entries that are not about bookings or texts are not counted. The application's are counted in the database, so that nothing
+of an entry leaves it; of the platform's nothing is kept but the count.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
 from booking_doctor.causes.signals import Dossier, Signal
+from booking_doctor.checks.builds import route_lines
 from booking_doctor.checks.check import Evidence
+from booking_doctor.errors import SettingsError, SourceError
 
 _LOGS: Final = {
     "audit_logs": ("action", "entity_type", "details"),
@@ -46,9 +50,18 @@ _ERRORS: Final[Mapping[str, str]] = {
     "single-row": _code("PGRST116", "multiple \\(or no\\) rows returned", "contain 0 rows"),
     "network": r"ENETUNREACH|EHOSTUNREACH|ENOTFOUND",
     "websocket": r"native WebSocket support",
+    "edge": r"edge runtime|not supported in the edge",
+    "start": r"Cannot find module|ERR_MODULE_NOT_FOUND|accountSid must start with AC|supabaseUrl is required"
+    r"|Invalid supabaseUrl|username is required",
     "function-timeout": r"FUNCTION_INVOCATION_TIMEOUT|ETIMEDOUT|ESOCKETTIMEDOUT|\m504\M.{0,40}time",
 }
 """What each kind of error looks like, whoever wrote it down."""
+
+_IN_PYTHON: Final = {
+    kind: re.compile(pattern.replace(r"\m", r"\b").replace(r"\M", r"\b"), re.IGNORECASE)
+    for kind, pattern in _ERRORS.items()
+}
+"""The same for what is not in the database: it spells the edges of a word otherwise."""
 
 _COUNTED: Final = """
 SELECT k.kind AS kind, count(*) AS entries
@@ -63,8 +76,23 @@ GROUP BY 1
 
 def logged(evidence: Evidence) -> Mapping[str, int] | None:
     """
-    How many entries of the window name each kind of error; None where the application keeps no log.
+    How many entries name each kind of error: of the application's own logs in the window, and of the platform's about the
+    route that initiates bookings. None where there is neither.
     """
+    own = _own(evidence)
+    try:
+        platform = _of_platform(evidence)
+    except (SourceError, SettingsError):
+        return own
+    return platform if own is None else own + platform
+
+
+def _of_platform(evidence: Evidence) -> Counter[str]:
+    lines = [line for lines in evidence.once(route_lines).values() for line in lines]
+    return Counter(kind for line in lines for kind, pattern in _IN_PYTHON.items() if pattern.search(line.message))
+
+
+def _own(evidence: Evidence) -> Counter[str] | None:
     database, found = evidence.database, Counter[str]()
     logs = [log for log in _LOGS if database.has(log) and database.has(log, "created_at")]
     for log in logs:
@@ -91,10 +119,10 @@ def _logged(kind: str, what: str) -> Signal:
     def look(dossier: Dossier) -> Reading:
         counts = dossier.once(logged)
         if counts is None:
-            return unknown("the application keeps no log in this database")
+            return unknown("the application keeps no log in this database, and the platform's was not read")
         entries = counts.get(kind, 0)
         times = f"{entries:,} time{'' if entries == 1 else 's'}"
-        return seen(f"the application's log names {what} {times}") if entries else absent(f"no log names {what}")
+        return seen(f"the log names {what} {times}") if entries else absent(f"no log names {what}")
 
     return Signal(name=f"logged-{kind}", meaning=f"The application's log names {what}.", look=look)
 
@@ -114,4 +142,6 @@ schema_cache = _logged("schema-cache", "a column or table that PostgREST does no
 single_row = _logged("single-row", "no row or several where one was wanted (PGRST116)")
 network = _logged("network", "a network that cannot be reached (ENETUNREACH, ENOTFOUND)")
 websocket = _logged("websocket", "a runtime without WebSocket")
+edge = _logged("edge", "a module that the edge runtime has not")
+start = _logged("start", "an error while a module was loaded")
 function_timeout = _logged("function-timeout", "a request or function that timed out")

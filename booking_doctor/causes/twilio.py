@@ -8,7 +8,7 @@ from typing import Final
 
 from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
 
-_REFUSED: Final = ("message-rejected", "booking-metadata-empty")
+_REFUSED: Final = ("message-rejected", "booking-metadata-empty", "probe-not-texted")
 """Twilio said no; the booking that asked has nothing to keep."""
 
 CAUSES: Final = (

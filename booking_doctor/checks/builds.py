@@ -39,6 +39,9 @@ def _for_production(evidence: Evidence) -> list[Deployment]:
 
 
 def deployments(evidence: Evidence) -> Sequence[Deployment]:
+    """
+    The project's newest.
+    """
     return evidence.platform.deployments()
 
 

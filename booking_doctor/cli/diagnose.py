@@ -4,6 +4,7 @@ The command that says why.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -18,10 +19,14 @@ from booking_doctor.cli.app import (
     ShowPiiOption,
     SinceOption,
     UntilOption,
+    YesOption,
     app,
+    say,
 )
+from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
+from booking_doctor.cli.repair import ask
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
-from booking_doctor.findings import FailOn
+from booking_doctor.findings import Disclosure, FailOn
 from booking_doctor.report import TERMINAL
 
 
@@ -35,6 +40,12 @@ def diagnose(
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out what takes a walk through Twilio's log: for a smoke check.")
     ] = False,
+    expect_commit: ExpectCommitOption = None,
+    expect_deployment: ExpectDeploymentOption = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Make one booking as a client does, and text TEST_PHONE; asks first.")
+    ] = False,
+    yes: YesOption = False,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     format: FormatOption = TERMINAL,
@@ -43,8 +54,9 @@ def diagnose(
     show_pii: ShowPiiOption = False,
 ) -> None:
     """
-    Look at everything, weigh every known cause, and say what to do next. Changes nothing.
+    Look at everything, weigh every known cause, and say what to do next. Changes nothing, unless --probe makes a booking.
     """
+    expected = expected_build(expect_commit, expect_deployment)
     with doctor(ctx.obj) as opened:
         asked = request(
             opened,
@@ -57,5 +69,9 @@ def diagnose(
             select=select,
             ignore=ignore,
         )
-        report = opened.diagnose(asked, quick=quick)
+        if probe:
+            for name, value in opened.probe_target(None, Disclosure(show_pii=show_pii)).items():
+                say(f"{name}: {value}")
+            ask("Make one booking there and send one text, which is billed?", yes=yes)
+        report = opened.diagnose(replace(asked, expected_build=expected, probing=probe), quick=quick)
     finish(report, format, output, ctx.obj)

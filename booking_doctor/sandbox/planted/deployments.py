@@ -205,6 +205,13 @@ def _old_called(scene: World) -> list[str]:
     return [_HERE]
 
 
+_BEHIND: Final = {
+    "deployment-unreachable": "runtime-init-crash",
+    "deployment-intercepted": "request-intercepted",
+    "deployment-stale": "old-deployment-serving",
+}
+"""The cause behind each fault of whoever answers."""
+
 INCIDENTS: Final = (
     *(
         Incident(
@@ -214,7 +221,7 @@ INCIDENTS: Final = (
             look_alike=look_alike,
             plant=plant,
             remedy=_answering_again,
-            beside=frozenset({"request-intercepted"} if finding == "deployment-intercepted" else ()),
+            cause=None if plant is _hanging_up else _BEHIND[finding],
         )
         for finding, title, look_alike, plant in (
             ("deployment-unreachable", "the function fails while it starts", _slowly, _instead(CRASHED)),
@@ -229,6 +236,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-stale",
         title="the code from before the fixes serves",
+        cause="old-deployment-serving",
         before=_running,
         look_alike=_serving(Serving(deployment="dpl_other", commit=_NEW)),
         plant=_serving(Serving(deployment="dpl_before", commit=_OLD, fixes=False)),
@@ -237,6 +245,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-stale",
         title="another commit serves than should",
+        cause="old-deployment-serving",
         before=_running,
         look_alike=_expecting(_OLD),
         plant=_expecting(_NEW),
@@ -245,6 +254,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-cached",
         title="the CDN answers what it remembers",
+        cause="stale-cached-read",
         before=_running,
         look_alike=_serving(Serving(headers={"X-Vercel-Cache": "MISS", "Age": "0"})),
         plant=_serving(Serving(headers={"X-Vercel-Cache": "HIT", "Age": "86400"})),
@@ -253,6 +263,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-cached",
         title="the answer was made when the application was built",
+        cause="stale-cached-read",
         before=_running,
         look_alike=_clock(timedelta(seconds=2)),
         plant=_frozen,
@@ -261,6 +272,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-mixed",
         title="a server was left behind",
+        cause="skew-pinned-or-stale-client",
         before=_running,
         look_alike=_serving(Serving(), Serving()),
         plant=_serving(Serving(), Serving(deployment="dpl_before", commit=_NEW)),
@@ -269,6 +281,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-clock-skew",
         title="the server's clock is two minutes ahead",
+        cause="clock-skew-timezone",
         before=_running,
         look_alike=_clock(timedelta(seconds=2)),
         plant=_clock(timedelta(minutes=2)),
@@ -277,6 +290,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-settings-differ",
         title="the application sends from another number",
+        cause="twilio-wrong-account",
         before=_running,
         look_alike=_another_flag,
         plant=_another_number,
@@ -285,6 +299,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-not-promoted",
         title="after a rollback the newer build waits",
+        cause="old-deployment-serving",
         before=_hosted,
         look_alike=_preview_failed,
         plant=_rolled_back,
@@ -293,6 +308,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-not-promoted",
         title="domains are not assigned by themselves",
+        cause="old-deployment-serving",
         before=_hosted,
         look_alike=_preview_failed,
         plant=_staged,
@@ -301,6 +317,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-build-failed",
         title="the build of the fix fails",
+        cause="fix-not-in-production-build",
         before=_hosted,
         look_alike=_preview_failed,
         plant=_failed("ERROR"),
@@ -309,6 +326,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-build-failed",
         title="the build of the fix is cancelled",
+        cause="fix-not-in-production-build",
         before=_hosted,
         look_alike=_preview_failed,
         plant=_failed("CANCELED"),
@@ -317,6 +335,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-not-built",
         title="the fix sits on another branch",
+        cause="fix-not-in-production-build",
         before=_hosted,
         look_alike=_expecting(_OLD),
         plant=_only_a_preview,
@@ -327,6 +346,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-route-fails",
         title="the log has the database's refusal",
+        cause="not-null-customer-id",
         before=_hosted,
         look_alike=_healthy_log,
         plant=_failing,
@@ -335,6 +355,7 @@ INCIDENTS: Final = (
     Incident(
         finding="deployment-old-called",
         title="a page loaded earlier books on the old deployment",
+        cause="skew-pinned-or-stale-client",
         before=_hosted,
         look_alike=_replaced,
         plant=_old_called,
