@@ -14,9 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from psycopg import Cursor
-from psycopg.rows import dict_row
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping, TextClause
 
 from booking_doctor.adapters.installation import Installation, is_text
 from booking_doctor.adapters.postgres import Database
@@ -80,8 +78,9 @@ class DatabaseStore:
                 "entity_id": booking_id,
                 "details": msgspec.json.encode(details).decode(),
             }
+            values = self._here.values("audit_logs", entry)
             with self._database.acting(_UNIMPORTANT) as connection:
-                DatabaseUnitOfWork(connection, self._here).insert("audit_logs", entry, back="action")
+                connection.execute(self._here.insert("audit_logs", values, back="action"), values)
         except DatabaseError as error:
             return error.summary
         return None
@@ -99,16 +98,15 @@ class DatabaseUnitOfWork:
     """
 
     def __init__(self, connection: Connection, here: Installation) -> None:
-        driver: Any = connection.connection.driver_connection
-        self._cursor: Cursor[dict[str, Any]] = driver.cursor(row_factory=dict_row)
+        self._connection = connection
         self._here = here
-        self._known: dict[str, Mapping[str, Any]] = {}
+        self._metadata: dict[str, str | None] = {}
 
-    def _rows(self, statement: str, **parameters: object) -> Sequence[Mapping[str, Any]]:
-        cursor = self._cursor.execute(self._here.sql(statement), parameters)
-        return cursor.fetchall() if cursor.description else ()
+    def _rows(self, statement: str | TextClause, **parameters: object) -> Sequence[RowMapping]:
+        statement = self._here.sql(statement) if isinstance(statement, str) else statement
+        return self._connection.execute(statement, parameters).mappings().all()
 
-    def insert(self, table: str, values: Mapping[str, object], *, once: str = "", back: str = "id") -> str | None:
+    def _insert(self, table: str, values: Mapping[str, object], *, once: str = "", back: str = "id") -> str | None:
         """
         What *back* is in the new row; None where none was inserted.
         """
@@ -117,7 +115,7 @@ class DatabaseUnitOfWork:
         return rows[0][back] if rows else None
 
     def _inserted(self, table: str, values: Mapping[str, object]) -> str:
-        row_id = self.insert(table, values)
+        row_id = self._insert(table, values)
         if row_id is None:
             raise NothingWritten(table)
         return row_id
@@ -155,7 +153,7 @@ class DatabaseUnitOfWork:
             message = "an idempotency key needs pending_bookings.id to be a uuid or a text"
             raise SchemaMismatch(message, hint="leave the key out, or change the column")
         if booking.id:
-            return self.insert(_BOOKINGS, {"id": booking.id, **values}, once="id")
+            return self._insert(_BOOKINGS, {"id": booking.id, **values}, once="id")
         return self._inserted(_BOOKINGS, values)
 
     def booking(self, booking_id: str) -> PendingBooking | None:
@@ -188,24 +186,24 @@ class DatabaseUnitOfWork:
         rows = self._rows(f"{self._here.booking} WHERE {condition}", **parameters)
         if not rows:
             return None
-        self._known[rows[0]["id"]] = rows[0]
+        self._metadata[rows[0]["id"]] = rows[0]["metadata"]
         return _booking(rows[0])
 
     def keep(self, booking_id: str, sms: InitialSms) -> None:
         """
         One update of a locked row, which must come out as it was to be: a trigger may have its own idea.
         """
-        metadata = metadata_with(self._known[booking_id]["metadata"], sms)
+        metadata = metadata_with(self._metadata[booking_id], sms)
         if metadata is None:
             raise NothingWritten(_METADATA, "what it holds is no JSON object, and was left as it is")
         rows = self._update_booking(booking_id, {"metadata": metadata}, back="metadata")
         if len(rows) != 1:
             raise NothingWritten(_METADATA, f"{len(rows) or 'no'} rows were written")
-        self._known[booking_id] = {**self._known[booking_id], "metadata": rows[0]["metadata"]}
+        self._metadata[booking_id] = rows[0]["metadata"]
         if not holds(rows[0]["metadata"], sms):
             raise NothingWritten(_METADATA, "a trigger stored something else")
 
-    def _update_booking(self, booking_id: str, values: Mapping[str, object], back: str) -> Sequence[Mapping[str, Any]]:
+    def _update_booking(self, booking_id: str, values: Mapping[str, object], back: str) -> Sequence[RowMapping]:
         # NOTE: "now" is a date to PostgreSQL: when the transaction began.
         values = self._here.values(_BOOKINGS, {**values, "updated_at": "now"})
         update = self._here.update(_BOOKINGS, values, "{pending_bookings.id} = :row_id", back=back)
@@ -245,8 +243,7 @@ class DatabaseUnitOfWork:
         if [row["status"] for row in self._update_booking(booking.id, values, back="status")] != ["confirmed"]:
             what = "pending_bookings.status"
             raise NothingWritten(what)
-        # NOTE: older code may have made it, and not been able to change the pending one.
-        if self._here.has("bookings") and not self._known[booking.id]["lasts"]:
+        if self._here.has("bookings") and not self._lasts(booking):
             lasting = {
                 "event_id": booking.event_id,
                 "customer_id": customer_id,
@@ -254,6 +251,15 @@ class DatabaseUnitOfWork:
                 "status": "confirmed",
             }
             self._inserted("bookings", lasting)
+
+    def _lasts(self, booking: PendingBooking) -> bool:
+        """
+        Whether a lasting booking was made of it already, by code that could not change the pending one.
+        """
+        if not self._here.has("bookings", "pending_booking_id"):
+            return False
+        question = "SELECT 1 FROM {bookings} t WHERE t.{bookings.pending_booking_id} = :booking_id"
+        return bool(self._rows(question, booking_id=booking.id))
 
     # messages
 
@@ -287,7 +293,7 @@ class DatabaseUnitOfWork:
             "created_at": row.created_at,
             "read_at": row.created_at,
         }
-        if self.insert("messages", values, back="message_sid") != row.message_sid:
+        if self._insert("messages", values, back="message_sid") != row.message_sid:
             what = "messages"
             raise NothingWritten(what)
 
@@ -387,7 +393,7 @@ RETURNING CAST(t.{jobs.id} AS text) AS id, CAST(t.{jobs.payload} AS text) AS pay
 """
 
 
-def _booking(row: Mapping[str, Any]) -> PendingBooking:
+def _booking(row: RowMapping) -> PendingBooking:
     return PendingBooking(
         id=row["id"],
         token=row["token"],
@@ -416,7 +422,7 @@ class _Payload(msgspec.Struct):
     body: str | None = None
 
 
-def _job(row: Mapping[str, Any], now: datetime) -> Job:
+def _job(row: RowMapping, now: datetime) -> Job:
     try:
         told = msgspec.json.decode(row["payload"] or "{}", type=_Payload)
     except msgspec.DecodeError:

@@ -13,6 +13,8 @@ from functools import cached_property
 from typing import Final
 from uuid import UUID
 
+from sqlalchemy import TextClause
+
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.statements import Statements
 
@@ -25,22 +27,18 @@ class Installation:
     One installation's tables. The catalog is asked once.
 
     Attributes:
-        sql: Makes a statement for the driver of a text with ``{table.column}`` and ``:parameter`` in it.
+        sql: Makes a statement of a text with ``{table.column}`` in it.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._columns: dict[str, frozenset[str]] = {}
-        self.sql = Statements(database).for_driver
+        self.sql = Statements(database)
 
     def has(self, table: str, column: str | None = None) -> bool:
         """
         Whether it is there.
         """
-        if table not in self._columns:
-            known = self._database.tables[table].c.keys()
-            self._columns[table] = frozenset(name for name in known if self._database.has(table, name))
-        return column in self._columns[table] if column else bool(self._database.columns(table))
+        return self._database.has(table, column) if column else bool(self._database.columns(table))
 
     def need(self, table: str, *columns: str) -> None:
         """
@@ -53,7 +51,7 @@ class Installation:
         """
         Those of the columns that are there.
         """
-        return [name for name in names if self.has(table, name)]
+        return [name for name in names if self._database.has(table, name)]
 
     def read(self, table: str, names: Iterable[str], type_: str) -> str:
         """
@@ -62,7 +60,7 @@ class Installation:
         columns = (f"t.{{{table}.{name}}}" if self.has(table, name) else "NULL" for name in names)
         return ", ".join(f"CAST({column} AS {type_}) AS {name}" for column, name in zip(columns, names, strict=True))
 
-    def insert(self, table: str, names: Iterable[str], *, once: str = "", back: str = "id") -> str:
+    def insert(self, table: str, names: Iterable[str], *, once: str = "", back: str = "id") -> TextClause:
         """
         Insert the parameters of those names, and return the column *back*, as text, under its name.
 
@@ -72,20 +70,22 @@ class Installation:
         names = list(names)
         columns = ", ".join(f"{{{table}.{name}}}" for name in names)
         conflict = f" ON CONFLICT ({{{table}.{once}}}) DO NOTHING" if once else ""
-        return (
+        statement = (
             f"INSERT INTO {{{table}}} ({columns}) VALUES ({', '.join(f':{name}' for name in names)}){conflict}"  # noqa: S608  names of ours
             f" RETURNING CAST({{{table}.{back}}} AS text) AS {back}"
         )
+        return self.sql(statement)
 
-    def update(self, table: str, names: Iterable[str], condition: str, *, back: str = "id") -> str:
+    def update(self, table: str, names: Iterable[str], condition: str, *, back: str = "id") -> TextClause:
         """
         Set columns to the parameters of those names where *condition* holds, and return the column *back* likewise.
         """
         assignments = ", ".join(f"{{{table}.{name}}} = :{name}" for name in names)
-        return (
+        statement = (
             f"UPDATE {{{table}}} SET {assignments} WHERE {condition}"  # noqa: S608  names of ours
             f" RETURNING CAST({{{table}.{back}}} AS text) AS {back}"
         )
+        return self.sql(statement)
 
     def is_id(self, table: str, text: str) -> bool:
         """
@@ -114,7 +114,6 @@ class Installation:
             self.read("pending_bookings", texts, "text"),
             self.read("pending_bookings", ("created_at", "expires_at"), "timestamptz"),
             f"{self._booked_customer()} AS customer_id",
-            f"{self._lasts()} AS lasts",
         )
         return f"SELECT {', '.join(columns)} FROM {{pending_bookings}} t"  # noqa: S608  names of ours
 
@@ -132,14 +131,6 @@ class Installation:
         if self.has("pending_bookings", "customer_id"):
             known.insert(0, "CAST(t.{pending_bookings.customer_id} AS text)")
         return f"coalesce({', '.join(known)})"
-
-    def _lasts(self) -> str:
-        """
-        Whether a lasting booking has been made of it; false where that cannot be told.
-        """
-        if not (self.has("bookings") and self.has("bookings", "pending_booking_id")):
-            return "false"
-        return "EXISTS (SELECT FROM {bookings} b WHERE b.{bookings.pending_booking_id} = t.{pending_bookings.id})"
 
     @cached_property
     def with_sid(self) -> str:

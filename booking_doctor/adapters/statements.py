@@ -9,23 +9,21 @@ from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from booking_doctor.adapters.fragments import verbatim
+from booking_doctor.adapters.fragments import quoted, verbatim
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.errors import NotHere
 
 _NAME: Final = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
-_PARAMETER: Final = re.compile(r":(\w+)")
 
 
 class Statements:
     """
-    Fills ``{table}`` and ``{table.column}`` with quoted names. Parameters are written ``:name``; each text is looked at once.
+    Fills ``{table}`` and ``{table.column}`` with quoted names; each text is looked at once.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, TextClause] = {}
-        self._known_to_driver: dict[str, str] = {}
 
     def __call__(self, template: str) -> TextClause:
         """
@@ -35,21 +33,8 @@ class Statements:
             NotHere: It names a table or column that this installation has not.
         """
         if template not in self._known:
-            self._known[template] = text(_NAME.sub(lambda name: verbatim(self._named(*name.groups())), template))
+            self._known[template] = text(_NAME.sub(lambda name: self._named(name[1], name[2]), template))
         return self._known[template]
-
-    def for_driver(self, template: str) -> str:
-        """
-        The statement as psycopg takes it, for who makes many small ones: SQLAlchemy takes as long as the database.
-
-        Raises:
-            NotHere: Likewise.
-        """
-        if template not in self._known_to_driver:
-            written = _PARAMETER.sub(r"%(\1)s", template.replace("%", "%%"))
-            filled = _NAME.sub(lambda name: self._named(*name.groups()).replace("%", "%%"), written)
-            self._known_to_driver[template] = filled
-        return self._known_to_driver[template]
 
     def _named(self, table: str, column: str | None) -> str:
         here = self._database.tables[table]
@@ -60,4 +45,4 @@ class Statements:
         if column and not self._database.has(table, column):
             message = f"there is no column {here.c[column].name} in the table {here.name}"
             raise NotHere(message, table=table, column=column, hint=hint)
-        return '"' + here.c[column].name.replace('"', '""') + '"' if column else self._database.quoted(here)
+        return quoted(here.c[column].name) if column else verbatim(self._database.quoted(here))
