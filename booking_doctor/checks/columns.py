@@ -65,10 +65,10 @@ def _column(evidence: Evidence, table: str, column: str) -> Mapping[str, Any] | 
         NotHere: It is not there.
         SchemaMismatch: It lies where its type is not known.
     """
-    database = evidence.database
-    if column in NEEDED[table]:
-        stored(database, table, column)
-    return evidence.once(_STRUCTURE[table]).get(database.name(table, column))
+    found = evidence.once(_STRUCTURE[table]).get(evidence.database.name(table, column))
+    if found is None and (column in NEEDED[table] or evidence.database.has(table, column)):
+        stored(evidence.database, table, column)
+    return found
 
 
 def _all(evidence: Evidence, columns: Mapping[str, tuple[str, ...]]) -> Iterator[Mapping[str, Any]]:
