@@ -25,7 +25,8 @@ SELECT t.tgname AS name, t.tgtype::int AS type, n.nspname AS schema, p.proname A
   CASE WHEN t.tgqual IS NOT NULL
     THEN substring(pg_get_triggerdef(t.oid) FROM ' WHEN (\\(.*\\)) EXECUTE ') END AS condition,
   ARRAY(SELECT CAST(a.attname AS text) FROM pg_attribute a WHERE a.attrelid = t.tgrelid AND a.attnum > 0
-    AND NOT a.attisdropped ORDER BY 1) AS columns
+    AND NOT a.attisdropped ORDER BY 1) AS columns,
+  (SELECT c.relkind = 'p' OR c.relispartition FROM pg_class c WHERE c.oid = t.tgrelid) AS partitioned
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
 JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE t.tgrelid IN (SELECT to_regclass(:relation) UNION SELECT relid FROM pg_partition_tree(to_regclass(:relation)))
@@ -208,6 +209,8 @@ class _Watch:
             stored=not kind & _BEFORE or (before_row and event == "UPDATE"),
             key="initial_sms",
             columns=frozenset(row["columns"]),
+            partitioned=row["partitioned"],
+            each_row=bool(kind & _ROW),
         )
 
     def _rewrites(self, source: str, table: str, *, always: bool) -> Iterator[Deed]:

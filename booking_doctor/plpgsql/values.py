@@ -86,6 +86,8 @@ class Occasion:
         stored: Whether the row is there already, so that a statement could change it.
         key: The key in a JSON column without which it is of no use.
         columns: All of the table's.
+        partitioned: Whether rows lie in partitions, whose names a trigger gets instead of the table's.
+        each_row: Whether it fires for every row, not once for the statement: only then there is a NEW.
     """
 
     event: str
@@ -96,6 +98,8 @@ class Occasion:
     stored: bool
     key: str = ""
     columns: frozenset[str] = frozenset()
+    partitioned: bool = False
+    each_row: bool = True
 
     def lacks(self, path: Sequence[str]) -> bool:
         """
@@ -107,6 +111,8 @@ class Occasion:
         """
         NEW and OLD as the function gets them.
         """
+        if not self.each_row:
+            return {"new": NOTHING, "old": NOTHING}
         columns = {*self.kept, REST}
         old = Value(frozenset({ROW}), {column: frozenset({before(column)}) for column in columns})
         return {
@@ -118,7 +124,9 @@ class Occasion:
         """
         The text that an expression of one word stands for, where that is known.
         """
-        known = {"tg_op": self.event, "tg_table_name": self.table, "tg_relname": self.table}
+        known = {"tg_op": self.event}
+        if not self.partitioned:
+            known |= {"tg_table_name": self.table, "tg_relname": self.table}
         if len(expression) != 1:
             return None
         return expression[0].text if expression[0].kind == "text" else known.get(expression[0].text)

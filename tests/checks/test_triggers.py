@@ -167,12 +167,13 @@ def test_a_partitions_own_trigger(scene: World, look: Look) -> None:
         " CREATE TABLE received PARTITION OF messages FOR VALUES IN ('inbound');"
         " CREATE TABLE sent PARTITION OF messages FOR VALUES IN ('outbound')",
     )
-    _trigger(scene, "BEFORE INSERT ON received", "RETURN NULL;")
+    body = "IF TG_TABLE_NAME = 'messages' THEN RETURN NEW; END IF; RETURN NULL;"
+    _trigger(scene, "BEFORE INSERT ON received", body)
     (one,) = look("schema-trigger-interferes")
     run(scene, "CREATE TRIGGER all_of_them BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION f()")
     (both,) = look("schema-trigger-interferes")
 
-    assert "the trigger t drops the row" in one.summary
+    assert "the trigger t may drop the row" in one.summary
     assert both.summary.count("all_of_them") == 1
 
 

@@ -63,6 +63,7 @@ def told(when: str, body: str, condition: str = "") -> list[Deed]:
         stored="AFTER" in when or event == "UPDATE",
         key="initial_sms",
         columns=COLUMNS[table],
+        each_row=row,
     )
     return deeds(body, occasion, KEPT, condition)
 
@@ -240,6 +241,7 @@ JUDGED: list[tuple[str, str, str]] = [
     (AFTER_INSERT, "BEGIN IF NEW.direction = 'inbound' THEN RAISE EXCEPTION 'no'; END IF; RETURN NULL; END", PERHAPS),
     ("AFTER INSERT STATEMENT", "BEGIN DELETE FROM messages; RETURN NULL; END", CERTAIN),
     ("AFTER INSERT STATEMENT", "BEGIN NULL; RETURN NULL; END", NOTHING),
+    ("AFTER INSERT STATEMENT", "BEGIN IF NEW IS NULL THEN DELETE FROM messages; END IF; RETURN NULL; END", CERTAIN),
 ]  # fmt: skip
 
 
