@@ -309,6 +309,24 @@ class Onset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hour:
+    """
+    What happened in one hour of the window; None where the source was not read for all of it, which is never zero.
+
+    Attributes:
+        start: The full hour, in UTC. The window's first and last hours count from and up to its ends.
+        bookings: Pending bookings made.
+        sent: Texts that Twilio sent for the application; what it refused at once was not sent.
+        recorded: Outbound rows of the application's messages.
+    """
+
+    start: datetime
+    bookings: int | None
+    sent: int | None
+    recorded: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Harm:
     """
     What the findings of one name did.
@@ -368,6 +386,7 @@ class Report:
         checks: Names of the checks that were made; those without a finding passed.
         fail_on: The least severe finding that makes the exit code 1.
         plan, run: Only from commands that repair; ``runs`` only from ``runs``, ``diagnosis`` only from ``diagnose``.
+        timeline: Every hour of the window, oldest first; empty from commands that do not count by the hour.
     """
 
     command: str
@@ -388,6 +407,7 @@ class Report:
     run: RunView | None = None
     runs: Sequence[PastRun] | None = None
     diagnosis: Diagnosis | None = None
+    timeline: tuple[Hour, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

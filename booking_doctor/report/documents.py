@@ -54,7 +54,7 @@ def report_members(report: Report) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in report.findings],
         **{name: getattr(report, name) for name in _AS_THEY_ARE},
     }
-    sometimes = {"plan": report.plan, "run": report.run, "runs": report.runs}
+    sometimes = {"plan": report.plan, "run": report.run, "runs": report.runs, "timeline": report.timeline or None}
     told = {name: value for name, value in sometimes.items() if value is not None}
     return always | told | (_diagnosis(report.diagnosis) if report.diagnosis else {})
 
