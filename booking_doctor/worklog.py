@@ -191,7 +191,7 @@ class WorkLog:
         for reason, number in self._put_off.items():
             yield _undone(f"{_jobs(number)} put off: {reason}")
         for reason, number in self._unfinished.items():
-            yield _undone(f"{_jobs(number)} left running, for the next worker in some minutes: {reason}")
+            yield _undone(f"{_jobs(number)} not finished, and will be taken up again in some minutes: {reason}")
 
     def _next_steps(self, program: str, waiting: Mapping[str, int]) -> list[str]:
         again = self.counts["put_off"] or self.counts["unfinished"] or waiting.get("due")

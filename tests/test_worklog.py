@@ -85,7 +85,7 @@ def test_every_job_is_counted_once() -> None:
     assert (report.exit_code, report.verdict) == (ExitCode.INCOMPLETE, Verdict.INCOMPLETE)
     assert [skipped.reason for skipped in report.skipped] == [
         "1 job was put off: there was no connection to Twilio",
-        "1 job was left running, for the next worker in some minutes: the database is gone",
+        "1 job was not finished, and will be taken up again in some minutes: the database is gone",
     ]
     assert [finding.fingerprint for finding in report.findings] == ["job-failed:job/5"]
     assert report.findings[0].summary == (

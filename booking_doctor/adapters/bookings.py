@@ -380,16 +380,17 @@ position(right(CAST(t.{{customers.phone}} AS text), 1) IN :others) = 0 AND right
   translate(CAST(t.{{customers.phone}} AS text), '{_DIGITS}', ''), ''), 7) = :ending
 """
 
+# NOTE: a job whose run_at is null is nobody's: whether it is meant to be sent now, or at all, nothing says.
 _CLAIM: Final = """
 WITH due AS (
-  SELECT {jobs.id} AS id FROM {jobs} WHERE CAST({jobs.type} AS text) = :type AND (
+  SELECT {jobs.id} AS id, CAST({jobs.status} AS text) = 'running' AS lost FROM {jobs} WHERE CAST({jobs.type} AS text) = :type AND (
     CAST({jobs.status} AS text) = 'queued' AND {jobs.run_at} <= :now
     OR CAST({jobs.status} AS text) = 'running' AND {jobs.run_at} < :lost_before)
   ORDER BY {jobs.run_at}, {jobs.id} LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 UPDATE {jobs} t SET {jobs.status} = 'running', {jobs.run_at} = :now, {jobs.attempts} = t.{jobs.attempts} + 1
 FROM due WHERE t.{jobs.id} = due.id
-RETURNING CAST(t.{jobs.id} AS text) AS id, CAST(t.{jobs.payload} AS text) AS payload, t.{jobs.attempts} AS attempts
+RETURNING CAST(t.{jobs.id} AS text) AS id, CAST(t.{jobs.payload} AS text) AS payload, t.{jobs.attempts} AS attempts, due.lost
 """
 
 
@@ -433,6 +434,7 @@ def _job(row: RowMapping, now: datetime) -> Job:
         booking_id=None if booking_id is None else str(booking_id),
         run_at=now,
         attempts=row["attempts"],
+        lost=row["lost"],
         to_number=told.to or told.customer_phone,
         body=told.body,
     )

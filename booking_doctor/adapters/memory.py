@@ -235,7 +235,7 @@ class MemoryUnitOfWork:
         Those that are due.
         """
         due = [
-            row.job
+            replace(row.job, lost=row.status == "running")
             for row in self._tables.jobs.values()
             if (row.status == "queued" and row.job.run_at <= now)
             or (row.status == "running" and row.job.run_at < lost_before)

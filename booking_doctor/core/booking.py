@@ -168,6 +168,7 @@ class Job:
         booking_id: None where its payload names none.
         run_at: While it is running, when it was claimed.
         attempts: How often it has been claimed, this time included.
+        lost: Whether whoever had it last never said what became of it.
         to_number, body: What its payload says; the booking's own text goes first.
     """
 
@@ -175,6 +176,7 @@ class Job:
     booking_id: str | None
     run_at: datetime
     attempts: int = 0
+    lost: bool = False
     to_number: str | None = None
     body: str | None = None
 

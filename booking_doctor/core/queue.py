@@ -15,8 +15,11 @@ from booking_doctor.core.model import e164
 from booking_doctor.core.ports import Answer, Lost, NotSent
 
 MAX_TRIES: Final = 5
+MAX_LOOKS: Final = 2 * MAX_TRIES
+"""A job that was claimed more often, and lost each worker, is not even looked at any more: it may be what kills them."""
+
 LEASE: Final = timedelta(minutes=5)
-"""A job that has been running for so long has lost its worker. Longer than Twilio can be waited for."""
+"""A job that has been running for so long has lost its worker. Longer than Twilio and the database can be waited for."""
 
 _FIRST_DELAY: Final = timedelta(seconds=30)
 _LONGEST_DELAY: Final = timedelta(hours=1)
@@ -30,6 +33,20 @@ class Move(Enum):
     SEND = "send"
     LOOK_UP = "look up"
     END = "end"
+
+
+def hopeless(job: Job) -> JobOutcome | None:
+    """
+    What becomes of a job that has lost so many workers that nobody should touch its booking again; None of any other.
+    """
+    if not (job.lost and job.attempts > MAX_LOOKS):
+        return None
+    reason = f"{_lost(job)}; its fate is unknown, it is not sent again"
+    return JobOutcome(job_id=job.id, state=JobState.FAILED, reason=reason)
+
+
+def _lost(job: Job) -> str:
+    return f"it was taken up {job.attempts - 1} times, and its last worker was lost over it"
 
 
 def move(job: Job, booking: PendingBooking | None, now: datetime) -> tuple[Move, JobOutcome]:
@@ -46,7 +63,14 @@ def move(job: Job, booking: PendingBooking | None, now: datetime) -> tuple[Move,
         return Move.END, done
     if status := closed(booking, now):
         return Move.END, replace(done, sms=dropped(booking.sms, status), reason=f"not sent: the booking is {status}")
+    if job.lost and job.attempts > MAX_TRIES:
+        reason = f"not sent: {_lost(job)}"
+        return Move.END, replace(done, state=JobState.FAILED, sms=_not_sent(booking.sms, reason), reason=reason)
     return Move.SEND, done
+
+
+def _not_sent(sms: InitialSms | None, reason: str) -> InitialSms | None:
+    return sms and replace(sms, state=SmsState.FAILED, error=reason)
 
 
 def dropped(sms: InitialSms | None, status: str) -> InitialSms | None:
@@ -117,6 +141,15 @@ def look_later(job: Job, sms: InitialSms | None, reason: str, now: datetime) -> 
     if job.attempts < MAX_TRIES:
         return _again(job, sms, now + delay(job.attempts), unknown)
     return JobOutcome(job_id=job.id, state=JobState.FAILED, sms=sms, reason=f"{unknown}; it is not sent again")
+
+
+def unfinished(job: Job, reason: str, now: datetime) -> JobOutcome:
+    """
+    What became of a job over which the database failed, its text staying as it is stored.
+    """
+    if job.attempts < MAX_TRIES:
+        return _again(job, None, now + delay(job.attempts), reason)
+    return JobOutcome(job_id=job.id, state=JobState.FAILED, reason=reason)
 
 
 def _again(job: Job, sms: InitialSms | None, run_at: datetime, reason: str) -> JobOutcome:

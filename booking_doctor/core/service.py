@@ -28,14 +28,14 @@ from booking_doctor.core.booking import (
 )
 from booking_doctor.core.flow import Strategy, Terms
 from booking_doctor.core.model import TwilioMessage
-from booking_doctor.core.ports import Answer, Clock, Ids, MessageFinder, Messenger, Store, UnitOfWork
-from booking_doctor.core.texting import Texting, intent_of, not_stored, there
+from booking_doctor.core.ports import Clock, Ids, MessageFinder, Messenger, Store, UnitOfWork
+from booking_doctor.core.texting import Texting, there
 from booking_doctor.core.trail import Trail, audited
 from booking_doctor.core.worker import TextQueue
-from booking_doctor.errors import BookingUnknown, DatabaseError, DatabaseUnreachable
+from booking_doctor.errors import BookingUnknown
 
 _STORE_AGAIN_S: Final = (0.2, 1.0)
-"""After so many seconds the outcome of a text is tried to be stored again, where the database was gone."""
+"""After so many seconds the outcome of a text is tried to be stored again, where the database was gone; somebody waits."""
 
 
 class SystemClock:
@@ -141,7 +141,7 @@ class BookingService:
             if not repeated and strategy == "direct":
                 answer = self._texting.send(booking, trail)
                 with trail.step("store what became of the text"):
-                    booking = self._store_answer(booking, answer)
+                    booking = self._texting.keep(booking, answer, self._texting.settle, again_s=_STORE_AGAIN_S)
                 trail.about(booking)
             return Initiated(
                 booking_id=booking.id, token=booking.token, sms=booking.sms, repeated=repeated, debug=trail.report()
@@ -164,22 +164,6 @@ class BookingService:
             if strategy == "queued":
                 work.add_job(booking, now)
         return booking, False
-
-    def _store_answer(self, booking: PendingBooking, answer: Answer) -> PendingBooking:
-        """
-        Store what Twilio answered. Where the database is gone for a moment it is tried again: the text has gone out.
-        """
-        for pause in (*_STORE_AGAIN_S, None):
-            try:
-                with self._store.begin() as work:
-                    locked = there(work.locked(booking.id))
-                    sms = flow.answered(locked.sms or intent_of(booking), answer)
-                    return self._texting.settle(work, locked, sms)
-            except DatabaseError as error:
-                if pause is None or not isinstance(error, DatabaseUnreachable):
-                    raise not_stored(booking, answer, error) from error
-                self._clock.sleep(pause)
-        raise AssertionError  # the last pass returns or raises
 
     # confirm
 

@@ -55,7 +55,7 @@ class Ended:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
     """
-    A job was run, and the queue could not be told what became of it: it is looked into once its lease has run out.
+    A job was run, and the database failed over it: it is taken up again, at the latest once its lease has run out.
     """
 
     job: Job

@@ -8,9 +8,9 @@ Everything that learns of a text ends in `Texting.settle`, under the lock of its
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from booking_doctor.core import flow
 from booking_doctor.core.booking import (
@@ -33,7 +33,15 @@ from booking_doctor.core.ports import (
     UnitOfWork,
 )
 from booking_doctor.core.trail import Trail
-from booking_doctor.errors import DatabaseError, NothingWritten, OutcomeNotStored, TwilioError
+from booking_doctor.errors import (
+    DatabaseError,
+    DatabaseUnreachable,
+    NothingWritten,
+    OutcomeNotStored,
+    TwilioError,
+)
+
+_Kept = TypeVar("_Kept")
 
 _log: Final = logging.getLogger("booking_doctor")
 
@@ -69,6 +77,35 @@ class Texting:
         # NOTE: should it not be possible to store this, the report must have it.
         trail.about(booking.with_sms(flow.answered(sms, answer)))
         return answer
+
+    def keep(
+        self,
+        booking: PendingBooking,
+        answer: Answer,
+        settle: Callable[[UnitOfWork, PendingBooking, InitialSms], _Kept],
+        *,
+        again_s: Sequence[float],
+    ) -> _Kept:
+        """
+        Store what Twilio answered. Where the database is gone for a moment it is tried again: the text has gone out.
+
+        Args:
+            settle: Stores it for the locked booking, given the text after the answer.
+            again_s: After so many seconds it is tried again.
+
+        Raises:
+            OutcomeNotStored: It could not be stored.
+        """
+        for pause in (*again_s, None):
+            try:
+                with self.store.begin() as work:
+                    locked = there(work.locked(booking.id))
+                    return settle(work, locked, flow.answered(locked.sms or intent_of(booking), answer))
+            except DatabaseError as error:
+                if pause is None or not isinstance(error, DatabaseUnreachable):
+                    raise not_stored(booking, answer, error) from error
+                self.clock.sleep(pause)
+        raise AssertionError  # the last pass returns or raises
 
     def settle(self, work: UnitOfWork, booking: PendingBooking, sms: InitialSms | None) -> PendingBooking:
         """

@@ -7,16 +7,21 @@ How long to keep going, how many at a time and what wakes a worker is not decide
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
-from booking_doctor.core import flow, queue
+from booking_doctor.core import queue
 from booking_doctor.core.booking import InitialSms, Job, JobOutcome, JobState, PendingBooking
-from booking_doctor.core.ports import Ids
+from booking_doctor.core.ports import Ids, UnitOfWork
 from booking_doctor.core.queue import Move
-from booking_doctor.core.texting import Texting, intent_of, not_stored, there
+from booking_doctor.core.texting import Texting, intent_of, there
 from booking_doctor.core.trail import Trail, audited
-from booking_doctor.errors import DatabaseError, TextTooLong, TwilioError
+from booking_doctor.errors import DatabaseError, OutcomeNotStored, TextTooLong, TwilioError
+
+_STORE_AGAIN_S: Final = (0.2, 1.0, 5.0, 15.0, 30.0)
+"""As in `booking_doctor.core.service`, where nobody waits; well within the lease."""
 
 
 class TextQueue:
@@ -46,9 +51,21 @@ class TextQueue:
 
         Raises:
             OutcomeNotStored: The text went out, or may have, and the database does not know what became of it. The job
-                stays running, and is looked into once its lease has run out.
-            DatabaseError: Nothing was sent, and the job stays running likewise.
+                is put off; where not even that could be stored, it is looked into once its lease has run out.
+            DatabaseError: Nothing was sent, and the job is put off likewise.
         """
+        try:
+            return self._run(job)
+        except (OutcomeNotStored, DatabaseError) as error:
+            self._put_off(job, error.summary)
+            raise
+
+    def _put_off(self, job: Job, reason: str) -> None:
+        now = self._texting.clock.now()
+        with suppress(DatabaseError), self._texting.store.begin() as work:
+            work.finish(job, queue.unfinished(job, reason, now), now)
+
+    def _run(self, job: Job) -> JobOutcome:
         store, clock = self._texting.store, self._texting.clock
         with audited("run_job", store, clock, self._variables, unless_fine=True) as trail:
             with trail.step("see what is to be done"):
@@ -75,6 +92,9 @@ class TextQueue:
         """
         now = self._texting.clock.now()
         with self._texting.store.begin() as work:
+            if given_up := queue.hopeless(job):
+                work.finish(job, given_up, now)
+                return Move.END, None, given_up
             booking = work.locked(job.booking_id) if job.booking_id else None
             move, outcome = queue.move(job, booking, now)
             if booking and move is Move.SEND:
@@ -94,13 +114,13 @@ class TextQueue:
 
     def _send(self, job: Job, booking: PendingBooking, trail: Trail) -> JobOutcome:
         answer = self._texting.send(booking, trail)
+        now = self._texting.clock.now()
+
+        def settle(work: UnitOfWork, locked: PendingBooking, sms: InitialSms) -> JobOutcome:
+            return self._end(work, job, locked, queue.after_send(job, sms, answer, now))
+
         with trail.step("store what became of the text"):
-            try:
-                return self._finish(
-                    job, booking, lambda sms, now: queue.after_send(job, flow.answered(sms, answer), answer, now)
-                )
-            except DatabaseError as error:
-                raise not_stored(booking, answer, error) from error
+            return self._texting.keep(booking, answer, settle, again_s=_STORE_AGAIN_S)
 
     def _look_up(self, job: Job, booking: PendingBooking, trail: Trail) -> JobOutcome:
         try:
@@ -116,7 +136,9 @@ class TextQueue:
         now = self._texting.clock.now()
         with self._texting.store.begin() as work:
             locked = there(work.locked(booking.id))
-            outcome = judge(locked.sms or intent_of(booking), now)
-            self._texting.settle(work, locked, outcome.sms)
-            work.finish(job, outcome, now)
-            return outcome
+            return self._end(work, job, locked, judge(locked.sms or intent_of(booking), now))
+
+    def _end(self, work: UnitOfWork, job: Job, locked: PendingBooking, outcome: JobOutcome) -> JobOutcome:
+        self._texting.settle(work, locked, outcome.sms)
+        work.finish(job, outcome, self._texting.clock.now())
+        return outcome

@@ -151,6 +151,11 @@ class Desk(Protocol):
         Somebody queues a text, in their own way.
         """
 
+    def queue_again(self) -> None:
+        """
+        Somebody queues all jobs again.
+        """
+
     def lose_answer(self) -> None:
         """
         Twilio takes the next text, and the answer is lost.
@@ -300,6 +305,10 @@ class MemoryDesk:
         )
         self.store.tables.jobs[job.id] = MemoryJob(job=job)
 
+    def queue_again(self) -> None:
+        for row in self.store.tables.jobs.values():
+            self.store.tables.jobs[row.job.id] = MemoryJob(job=row.job)
+
     def lose_answer(self) -> None:
         self.twilio.answers.append(Lost(reason="the connection to Twilio was lost"))
 
@@ -442,6 +451,9 @@ class RealDesk:
 
     def put_job(self, **payload: Any) -> None:
         self.scene.job(type="send_booking_confirmation_sms", payload=payload, run_at=self.clock.now())
+
+    def queue_again(self) -> None:
+        self.scene.execute("UPDATE jobs SET status = 'queued', run_at = :now", now=self.clock.now())
 
     def lose_answer(self) -> None:
         self.scene.simulator.faults.add(Fault.reset(stored=True), on=On(method="POST"))

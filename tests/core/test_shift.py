@@ -21,6 +21,7 @@ from booking_doctor.adapters.memory import MemoryStore, MemoryTwilio, MemoryUnit
 from booking_doctor.core.booking import BookingRequest, Event, JobState, SmsState
 from booking_doctor.core.flow import Terms
 from booking_doctor.core.ports import NotSent
+from booking_doctor.core.queue import LEASE
 from booking_doctor.core.service import BookingService
 from booking_doctor.core.shift import Ended, Ending, News, Outage, Shift, Unfinished
 from booking_doctor.errors import DatabaseError, DatabaseForbidden, DatabaseUnreachable
@@ -364,7 +365,7 @@ def test_what_waiting_does_not_mend_ends_the_shift(office: Office) -> None:
 
 def test_one_bad_job_does_not_keep_the_others_from_being_done(office: Office) -> None:
     """
-    A job whose outcome cannot be stored stays running, for whoever comes when its lease has run out.
+    A job over which the database fails is put off, and does not wait until its lease has run out.
     """
     office.queue(3)
     trigger = DatabaseError("a trigger forbids it")
@@ -374,9 +375,9 @@ def test_one_bad_job_does_not_keep_the_others_from_being_done(office: Office) ->
 
     (unfinished,) = [item for item in news if isinstance(item, Unfinished)]
     assert unfinished.error is trigger
-    assert office.states() == {"running": 1, "done": 2}
+    assert office.states() == {"queued": 1, "done": 2}
 
-    office.clock.sleep(301)
+    office.clock.sleep(31)
     assert ended(list(office.shift().work())) == [JobState.DONE]
     assert sorted(office.texted().values()) == [1, 1, 1]
 
@@ -388,7 +389,7 @@ def test_when_nothing_can_be_stored_the_shift_ends(office: Office, *, watch: boo
     """
     office.queue(50)
     for number in range(50):
-        office.store.errors += [None, DatabaseError(f"a policy hides row {number}")]
+        office.store.errors += [None, *[DatabaseError(f"a policy hides row {number}")] * 2]
     news: list[News] = []
 
     with pytest.raises(DatabaseError, match="row 9"):
@@ -396,6 +397,34 @@ def test_when_nothing_can_be_stored_the_shift_ends(office: Office, *, watch: boo
 
     assert len(news) == 10
     assert office.states() == {"running": 10, "queued": 40}
+
+
+def test_an_outcome_is_stored_when_the_database_is_there_again(office: Office) -> None:
+    """
+    A worker that knows what became of a text holds on to it for most of a minute.
+    """
+    office.queue(1)
+    office.store.errors = [None, None, *[GONE] * 5]
+
+    assert ended(list(office.shift().work())) == [JobState.DONE]
+    assert (office.states(), sum(office.texted().values())) == ({"done": 1}, 1)
+    assert office.clock.moment - StoppedClock().moment < LEASE
+
+
+def test_what_a_long_outage_leaves_is_looked_into_when_the_lease_has_run_out(office: Office) -> None:
+    """
+    Nothing could be stored, not even that it is put off; the text is found and not sent again.
+    """
+    office.queue(1)
+    office.store.errors = [None, None, *[GONE] * 7]
+
+    (unfinished,) = office.shift().work()
+    assert isinstance(unfinished, Unfinished)
+    assert office.states() == {"running": 1}
+
+    office.clock.sleep(LEASE.total_seconds() + 1)
+    assert ended(list(office.shift().work())) == [JobState.DONE]
+    assert sum(office.texted().values()) == 1
 
 
 def test_a_bug_ends_the_shift_and_not_the_jobs_in_hand(office: Office) -> None:

@@ -10,8 +10,10 @@ from datetime import timedelta
 import pytest
 
 from booking_doctor.core.booking import JobState, SmsState
-from booking_doctor.core.queue import LEASE, MAX_TRIES
-from tests.core.desk import APP, OTHER_PHONE, PHONE, Desk, initiate
+from booking_doctor.core.queue import LEASE, MAX_LOOKS, MAX_TRIES
+from booking_doctor.core.trail import Trail
+from booking_doctor.errors import OutcomeNotStored, RowConflict
+from tests.core.desk import APP, OTHER_PHONE, PHONE, Desk, RealDesk, initiate
 
 
 def _state(desk: Desk, booking_id: str) -> SmsState | None:
@@ -219,6 +221,154 @@ def test_a_job_whose_worker_was_lost_is_looked_into(desk: Desk) -> None:
     (outcome,) = desk.service.queue.run_due()
     assert outcome.state is JobState.FAILED
     assert desk.taken == []
+
+
+def lose_workers(desk: Desk, number: int) -> None:
+    """
+    So many workers take the one job up and are never heard of again.
+    """
+    for _ in range(number):
+        assert len(desk.service.queue.claim(1)) == 1
+        desk.clock.forward(seconds=LEASE.total_seconds() + 1)
+
+
+def test_a_job_that_loses_each_worker_is_given_up(desk: Desk) -> None:
+    """
+    The text was never begun, so it certainly was not sent; the row and the booking say why.
+    """
+    initiated = initiate(desk, strategy="queued")
+    lose_workers(desk, MAX_TRIES)
+
+    (outcome,) = desk.service.queue.run_due()
+
+    reason = f"not sent: it was taken up {MAX_TRIES} times, and its last worker was lost over it"
+    assert outcome.state is JobState.FAILED
+    assert desk.jobs == [("failed", MAX_TRIES + 1, reason)]
+    assert _state(desk, initiated.booking_id) is SmsState.FAILED
+    desk.clock.forward(days=1)
+    assert (desk.service.queue.run_due(), desk.taken) == ([], [])
+
+
+def test_a_text_that_may_have_gone_out_is_looked_for_before_its_job_is_given_up(desk: Desk) -> None:
+    """
+    The first worker had handed it to Twilio, which has it.
+    """
+    initiated = initiate(desk, strategy="queued")
+    hand_over(desk, initiated.booking_id)
+    lose_workers(desk, MAX_TRIES + 2)
+
+    (outcome,) = desk.service.queue.run_due()
+
+    assert outcome.state is JobState.DONE
+    assert desk.booking(initiated.booking_id).sms == outcome.sms
+    assert outcome.sms
+    assert [sid for sid, _, _ in desk.taken] == [outcome.sms.message_sid]
+
+
+def test_a_job_that_even_looking_is_fatal_to_is_not_looked_at_any_more(desk: Desk) -> None:
+    """
+    It fails, says that its text's fate is unknown, and leaves the booking as it is.
+    """
+    initiated = initiate(desk, strategy="queued")
+    hand_over(desk, initiated.booking_id)
+    lose_workers(desk, MAX_LOOKS)
+
+    (outcome,) = desk.service.queue.run_due()
+
+    assert outcome.state is JobState.FAILED
+    ((status, tries, error),) = desk.jobs
+    assert (status, tries) == ("failed", MAX_LOOKS + 1)
+    assert "its fate is unknown, it is not sent again" in (error or "")
+    assert _state(desk, initiated.booking_id) is SmsState.SENDING
+    desk.clock.forward(days=1)
+    assert (desk.service.queue.run_due(), len(desk.taken)) == ([], 1)
+
+
+def test_many_tries_are_no_lost_workers(desk: Desk) -> None:
+    """
+    Somebody queues a job again that was tried too often: it is sent, whatever its count.
+    """
+    initiated = initiate(desk, strategy="queued")
+    lose_workers(desk, MAX_TRIES - 1)
+    desk.throttle(1)
+    desk.service.queue.run_due()
+    assert _state(desk, initiated.booking_id) is SmsState.FAILED
+    desk.queue_again()
+
+    (outcome,) = desk.service.queue.run_due()
+
+    assert (outcome.state, len(desk.taken)) == (JobState.DONE, 1)
+
+
+def hand_over(desk: Desk, booking_id: str) -> None:
+    """
+    The intent to send is stored, Twilio takes the text, and the process dies.
+    """
+    sms = desk.booking(booking_id).sms
+    assert sms
+    desk.set_sms(booking_id, replace(sms, state=SmsState.SENDING, attempted_at=desk.clock.now()))
+    desk.service._texting.send(desk.booking(booking_id), Trail(clock=desk.clock, variables=()))
+
+
+def test_an_outcome_that_the_database_refuses_does_not_wait_for_the_lease(real: RealDesk) -> None:
+    """
+    The job is put off for a moment, its text is found by then, and is not sent again; in the end it is given up.
+    """
+    booking_id = initiate(real, strategy="queued").booking_id
+    real.scene.execute(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;"
+        "CREATE TRIGGER no BEFORE UPDATE ON pending_bookings FOR EACH ROW"
+        " WHEN (NEW.metadata #>> '{initial_sms,state}' = 'sent') EXECUTE FUNCTION no()"
+    )
+    with pytest.raises(OutcomeNotStored):
+        real.service.queue.run_due()
+    ((status, tries, error),) = real.jobs
+    assert (status, tries) == ("queued", 1)
+    assert "could not be stored" in (error or "")
+
+    for _ in range(MAX_TRIES - 2):
+        real.clock.forward(hours=1)
+        with pytest.raises(RowConflict):
+            real.service.queue.run_due()
+    real.scene.execute("ALTER TABLE pending_bookings DISABLE TRIGGER no")
+    real.clock.forward(hours=1)
+    (outcome,) = real.service.queue.run_due()
+
+    assert (outcome.state, real.jobs) == (JobState.DONE, [("done", MAX_TRIES, None)])
+    sms = real.booking(booking_id).sms
+    assert sms
+    assert [sid for sid, _, _ in real.taken] == [sms.message_sid]
+
+
+def test_an_outcome_that_the_database_always_refuses_is_given_up(real: RealDesk) -> None:
+    """
+    Nothing was sent, and the row says why.
+    """
+    initiate(real, strategy="queued")
+    real.scene.execute("ALTER TABLE pending_bookings ADD CHECK (metadata #>> '{initial_sms,state}' <> 'sending')")
+    for _ in range(MAX_TRIES):
+        with pytest.raises(RowConflict):
+            real.service.queue.run_due()
+        real.clock.forward(hours=1)
+
+    assert real.service.queue.run_due() == []
+    ((status, tries, error),) = real.jobs
+    assert (status, tries, real.taken) == ("failed", MAX_TRIES, [])
+    assert "a constraint forbids it" in (error or "")
+
+
+def test_a_job_without_a_time_is_nobodys(real: RealDesk) -> None:
+    """
+    Neither one that waits nor one that runs: nothing says that it is due.
+    """
+    real.scene.execute("ALTER TABLE jobs ALTER COLUMN run_at DROP NOT NULL")
+    for status in ("queued", "running"):
+        initiate(real, strategy="queued")
+        real.scene.execute("UPDATE jobs SET run_at = NULL, status = :status WHERE run_at IS NOT NULL", status=status)
+    real.clock.forward(days=1)
+
+    assert real.service.queue.run_due() == []
+    assert [status for status, _, _ in real.jobs] == ["queued", "running"]
 
 
 def test_a_worker_that_comes_back_late_does_not_undo_what_another_did(desk: Desk) -> None:
