@@ -7,8 +7,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -28,6 +30,23 @@ _FOREIGN = (
 )
 for _name in [name for name in os.environ if name.startswith(_FOREIGN) and name != "TWILIO_OPENAPI"]:
     del os.environ[_name]
+
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 8 << 30
+
+
+def _lie_in_memory() -> None:
+    """
+    Keep temporary files out of the disk's way where there is room: a database takes a third of the time to make.
+    """
+    if "TMPDIR" in os.environ or not _MEMORY.is_dir():
+        return
+    there = os.statvfs(_MEMORY)
+    if there.f_bavail * there.f_frsize >= _ENOUGH_BYTES and not there.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(_MEMORY)
+
+
+_lie_in_memory()
 
 # A shell makes its background jobs ignore Ctrl-C, and every program that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -67,20 +86,47 @@ def _template(server_url: str) -> Iterator[str]:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-_numbers = count()
+@dataclass(frozen=True, slots=True)
+class _Databases:
+    """
+    Copies of the template, dropped one later than they are left: the sessions of the one before have ended by then,
+    and the server need not wait for them.
+    """
+
+    maker: psycopg.Connection
+    template: str
+    left: list[str]
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def make(self) -> str:
+        self.drop()
+        name = f"booking_doctor_{os.getpid()}_{next(self.numbers)}"
+        self.maker.execute(f'CREATE DATABASE "{name}" TEMPLATE "{self.template}" STRATEGY file_copy')
+        return name
+
+    def drop(self) -> None:
+        while self.left:
+            name = self.left.pop()
+            self.maker.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            self.maker.execute(f'DROP ROLE IF EXISTS "app_{name}"')
+
+
+@pytest.fixture(scope="session", name="databases")
+def _databases(server_url: str, template: str) -> Iterator[_Databases]:
+    with psycopg.connect(server_url, autocommit=True) as maker:
+        databases = _Databases(maker, template, [])
+        yield databases
+        databases.drop()
 
 
 @pytest.fixture(name="database_url")
-def _database_url(server_url: str, template: str) -> Iterator[str]:
+def _database_url(server_url: str, databases: _Databases) -> Iterator[str]:
     """
     An empty database with the application's schema, for one test.
     """
-    name = f"booking_doctor_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        yield at_database(server_url, name)
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-        connection.execute(f'DROP ROLE IF EXISTS "app_{name}"')
+    name = databases.make()
+    yield at_database(server_url, name)
+    databases.left.append(name)
 
 
 @pytest.fixture(name="scene")
