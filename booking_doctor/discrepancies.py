@@ -5,7 +5,7 @@ What a comparison is asked and what it answers: the terms, the buckets, a discre
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -115,6 +115,7 @@ class Comparison:
         discrepancies: Everything not matched, by SID.
         unread: Why the answer is incomplete, if it is.
         log_complete: Whether every day of the window was read to its end.
+        sent: How many texts Twilio sent for the application, of each hour of the window that was read.
     """
 
     terms: Terms
@@ -124,6 +125,7 @@ class Comparison:
     coverage: Mapping[str, JSONValue]
     unread: Sequence[Skipped]
     log_complete: bool
+    sent: Mapping[datetime, int] = field(default_factory=dict)
 
     def of(self, kind: Kind) -> list[Discrepancy]:
         """

@@ -133,6 +133,14 @@ class Chart:
             Skipped(check=error.source if isinstance(error, SourceError) else "twilio-log", kind=kind, reason=reason)
         ]
 
+    @property
+    def sent(self) -> Mapping[datetime, int]:
+        """
+        The texts that the comparison saw, by the hour; nothing where none was asked for, or it failed.
+        """
+        answer = self._answers.get("comparison")
+        return {} if answer is None or not answer.done() or answer.exception() else answer.result().sent
+
     def once(self, look: Callable[[Evidence], _Known]) -> _Known:
         """
         What *look* sees, looked for once.

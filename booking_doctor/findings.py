@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from booking_doctor.errors import ExitCode
 
@@ -110,6 +110,22 @@ class Window:
 
     def __contains__(self, moment: datetime) -> bool:
         return self.since <= moment < self.until
+
+    def hours(self) -> list[datetime]:
+        """
+        The full hours that it touches, oldest first; of a longer window than `HOURS_TOLD` the last ones.
+        """
+        last = _full_hour(self.until - timedelta(microseconds=1))
+        number = (last - _full_hour(self.since)) // timedelta(hours=1) + 1
+        return [last - timedelta(hours=back) for back in range(min(number, HOURS_TOLD) - 1, -1, -1)]
+
+
+HOURS_TOLD: Final = 10_000
+"""Longer than Twilio shows a message; whoever looks at more is not served by the hour."""
+
+
+def _full_hour(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 class Verdict(StrEnum):

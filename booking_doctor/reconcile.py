@@ -44,7 +44,7 @@ from booking_doctor.discrepancies import (
 from booking_doctor.errors import TwilioError
 from booking_doctor.evidence import Log, Overview, Page, Records, Unread
 from booking_doctor.findings import SkipKind, Skipped
-from booking_doctor.spans import Span, dated_on, within
+from booking_doctor.spans import Span, dated_on, sent_by_hour, within
 
 IN_FLIGHT: Final = timedelta(minutes=5)
 """Younger than this and not recorded: the application may be about to."""
@@ -95,6 +95,9 @@ class _Comparer:
         self.gaps: dict[tuple[SkipKind, str], list[date | None]] = {}
         self.pages_read = 0
         self.log_complete = True
+        self.sent: Counter[datetime] = Counter()
+        self.days_whole: set[date] = set()
+        self.days_flawed: set[date] = set()
         self.spans: dict[date, Span] = {}
         self.under_way: deque[tuple[Span, Iterator[list[str]]]] = deque()
         self.undated: dict[str, TwilioMessage] = {}
@@ -163,8 +166,11 @@ class _Comparer:
         self.pages_read += 1
         start = datetime.combine(day, time(), UTC)
         span = self.spans.setdefault(day, Span(upper=start + timedelta(days=1)))
-        self._extend(span, self._of_day(page.messages, day))
+        dated = dated_on(page.messages, day)
+        messages = within(page.messages, day, self.terms.window) if dated else self._of_day(page.messages, day)
+        self._extend(span, messages, dated=dated)
         if page.last:
+            self.days_whole.add(day)
             self.coverage["days_read"] += 1
             self._compare(self.spans.pop(day), start)
         elif span.last and span.read >= _SPAN_MESSAGES:
@@ -175,13 +181,13 @@ class _Comparer:
 
     def _of_day(self, messages: Sequence[TwilioMessage], day: date) -> Sequence[TwilioMessage]:
         """
-        Those of the day and in the window.
+        Those of the day and in the window, looked at one by one.
         """
-        window = self.terms.window
-        if dated_on(messages, day):
-            return within(messages, day, window)
-        messages = [message for message in messages if self._readable(message) and self._belongs(message, day)]
-        return [message for message in messages if message.happened_at in window]
+        readable = [message for message in messages if self._readable(message)]
+        if len(readable) < len(messages):
+            self.days_flawed.add(day)
+        here = [message for message in readable if self._belongs(message, day)]
+        return [message for message in here if message.happened_at in self.terms.window]
 
     def _belongs(self, message: TwilioMessage, day: date) -> bool:
         """
@@ -207,9 +213,12 @@ class _Comparer:
 
     # spans
 
-    def _extend(self, span: Span, messages: Sequence[TwilioMessage]) -> None:
+    def _extend(self, span: Span, messages: Sequence[TwilioMessage], *, dated: bool) -> None:
         """
         Put messages into their span, as lines while they are at hand: later the processor would have to fetch them anew.
+
+        Args:
+            dated: Whether all of them have a date.
         """
         if self.undated:
             for message in messages:
@@ -225,6 +234,7 @@ class _Comparer:
             ]
             if len(ours) < len(messages):
                 self._stand_by(span, messages)
+        self.sent.update(sent_by_hour(ours if dated else [message for message in ours if message.date_sent]))
         span.lines |= {line_of(message): message for message in self._without_special(ours)}
 
     def _stand_by(self, span: Span, messages: Sequence[TwilioMessage]) -> None:
@@ -390,7 +400,20 @@ class _Comparer:
             coverage={**self.log.coverage(), **self.coverage},
             unread=self.unread,
             log_complete=self.log_complete,
+            sent=self._sent(),
         )
+
+    def _sent(self) -> dict[datetime, int]:
+        """
+        Outbound texts of each hour that was read; of none where the filter by day was not obeyed.
+        """
+        if self.coverage["outside_filter"]:
+            return {}
+        for refused in self.discrepancies:
+            if refused.kind is Kind.REJECTED and refused.message and refused.message.date_sent:
+                self.sent.subtract(sent_by_hour([refused.message]))
+        days = self.days_whole - self.days_flawed
+        return {hour: self.sent[hour] for hour in self.terms.window.hours() if hour.date() in days}
 
     def _settle_special(self) -> None:
         """
@@ -508,6 +531,7 @@ class _Comparer:
         if self._is_ours(message) and self._readable(message) and message.happened_at in self.terms.window:
             self.coverage["missed_by_the_list"] += 1
             self.counts["twilio_messages"] += 1
+            self.sent.update(sent_by_hour([message] if message.date_sent else []))
             self._settle(message, rows)
 
     def _all_counts(self) -> dict[str, int]:

@@ -5,10 +5,11 @@ The messages of one day of Twilio's log, as they come in pages: which are of the
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from functools import lru_cache
 from math import ceil
 from typing import Final
@@ -65,6 +66,39 @@ def within(messages: Sequence[TwilioMessage], day: date, window: Window) -> Sequ
 
 _CLOCK: Final = slice(len("Sun, 22 Nov 2026 "), len("Sun, 22 Nov 2026 00:00:00"))
 """Where the time of day stands in them."""
+
+
+def sent_by_hour(messages: Sequence[TwilioMessage]) -> Counter[datetime]:
+    """
+    How many of them are outbound, by the full hour in which they were sent. They come newest first: where the first and
+    the last are of one hour, all between them are, and are counted at once.
+
+    Args:
+        messages: That have a date.
+    """
+    told: Counter[datetime] = Counter()
+    parts = [messages] if messages else []
+    while parts:
+        part = parts.pop()
+        hour = _hour(part[0])
+        if hour == _hour(part[-1]):
+            told[hour] += len(part) - [message.direction for message in part].count("inbound")
+        else:
+            middle = len(part) // 2
+            parts += part[:middle], part[middle:]
+    return told
+
+
+def _hour(message: TwilioMessage) -> datetime:
+    sent = message.date_sent or ""
+    if len(sent) == _CLOCK.stop + len(" +0000") and sent.endswith(" +0000"):
+        return _full_hour(sent[: _CLOCK.start + 2])
+    return message.happened_at.replace(minute=0, second=0, microsecond=0)
+
+
+@lru_cache(maxsize=1024)
+def _full_hour(text: str) -> datetime:
+    return parsedate_to_datetime(f"{text}:00:00 +0000")
 
 
 def _clock(moment: datetime, day: date) -> str:

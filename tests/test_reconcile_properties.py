@@ -7,6 +7,7 @@ read in pages, nothing spilled and nothing looked up.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -434,6 +435,34 @@ def test_the_answer_is_the_oracles(world: Sides, way: dict[str, Any]) -> None:
     assert comparison.counts == counts
     assert comparison.log_complete
     assert comparison.unread == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(sides(), ways())
+def test_texts_sent_are_counted_by_the_hour(world: Sides, way: dict[str, Any]) -> None:
+    """
+    Of every hour of the window, as plain counting has it: outbound, ours, with a date, and not refused at once.
+    """
+    comparison = compared(world, way)
+
+    refused = {one.sid for one in comparison.of(Kind.REJECTED)}
+    sent = Counter(
+        message.sent_at.replace(minute=0, second=0)
+        for message in world.messages
+        if message.sent_at and message.sent_at in world.window and is_ours(message) and not message.inbound
+        if message.sid not in refused and not unseen(message, world)
+    )
+    assert comparison.sent == {hour: sent[hour] for hour in world.window.hours()}
+
+
+def unseen(message: TwilioMessage, world: Sides) -> bool:
+    """
+    Whether no list shows it, and no row had anybody ask for it.
+    """
+    carriers = [row for row in world.rows if message.sid in {row.message_sid, row.twilio_message_sid}]
+    return message.sid in world.unlisted and not any(
+        row.created_at and row.created_at in world.window for row in carriers
+    )
 
 
 # --- what follows from it --------------------------------------------------------------------------------------------

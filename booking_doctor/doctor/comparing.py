@@ -13,6 +13,7 @@ from booking_doctor.checks.messages import COMPARED, compared
 from booking_doctor.discrepancies import Comparison, Kind, Terms
 from booking_doctor.doctor.reporting import Reporting, counted
 from booking_doctor.doctor.request import Request
+from booking_doctor.doctor.timeline import kept_by_hour, timeline
 from booking_doctor.errors import ExitCode, SourceError
 from booking_doctor.examination import Examination, examine
 from booking_doctor.findings import FailOn, Report, Severity
@@ -31,6 +32,7 @@ class Comparing(Reporting):
         Raises:
             SettingsError: A variable is missing or malformed.
         """
+        kept = self._executor(1).submit(kept_by_hour, request.window, lambda: self._sources.queries)
         try:
             comparison = self._compare(request)
         except SourceError as error:
@@ -39,7 +41,7 @@ class Comparing(Reporting):
         examined = self._examination(COMPARED, evidence)
         examined = replace(examined, skipped=[*comparison.unread, *examined.skipped])
         code, reason = _conclusion(examined, comparison, request.fail_on)
-        return self._report(
+        report = self._report(
             "reconcile",
             code,
             reason,
@@ -52,6 +54,7 @@ class Comparing(Reporting):
             fail_on=request.fail_on,
             next_steps=_after_reconcile(comparison, request),
         )
+        return replace(report, timeline=timeline(request.window, kept.result(), comparison.sent))
 
     def _compare(self, request: Request, now: datetime | None = None) -> Comparison:
         log, senders = self._sources.log(all_senders=request.all_senders)

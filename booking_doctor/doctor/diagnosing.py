@@ -14,6 +14,7 @@ from booking_doctor.checks.undelivered import message_undelivered
 from booking_doctor.discrepancies import Comparison
 from booking_doctor.doctor.examining import Examining
 from booking_doctor.doctor.request import Request
+from booking_doctor.doctor.timeline import kept_by_hour, timeline
 from booking_doctor.errors import ExitCode, NotConfigured, SettingsError, SourceError
 from booking_doctor.examination import Chart
 from booking_doctor.findings import CauseVerdict, Diagnosis, Report
@@ -42,6 +43,7 @@ class Diagnosing(Examining):
         else:
             # NOTE: Twilio's log takes longest, so it is read while the database answers the first checks.
             self._executor(1).submit(lambda: chart.comparison)
+        kept = self._executor(1).submit(kept_by_hour, request.window, lambda: chart.database)
         examined = self._examination(checks, chart)
         diagnosis = diagnose(chart, examined.outcomes, self._executor(_THREADS))
         report = self._reported("diagnose", examined, request, chart)
@@ -53,6 +55,7 @@ class Diagnosing(Examining):
             if incomplete
             else report.exit_reason,
             diagnosis=diagnosis,
+            timeline=timeline(request.window, kept.result(), chart.sent),
             next_steps=list(dict.fromkeys(_next_steps(diagnosis, report, request))),
         )
 

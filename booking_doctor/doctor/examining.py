@@ -15,6 +15,7 @@ from booking_doctor.checks.hosting import HOSTED, presence
 from booking_doctor.checks.live import LIVE, LIVE_DATABASE, database_facts
 from booking_doctor.doctor.comparing import Comparing, tally
 from booking_doctor.doctor.request import Request
+from booking_doctor.doctor.timeline import kept_by_hour, timeline
 from booking_doctor.errors import ExitCode, SettingsError, SourceError, UsageError
 from booking_doctor.evidence import VariableSource
 from booking_doctor.examination import Chart, Examination, no_probe
@@ -92,6 +93,8 @@ class Examining(Comparing):
         checks, chart = request.checks("booking"), self._chart(request)
         self._sources.queries  # noqa: B018  where there is none, there are no bookings to call healthy
         report = self._examine("bookings", checks, request, chart)
+        kept = kept_by_hour(request.window, lambda: chart.database)
+        report = replace(report, timeline=timeline(request.window, kept, chart.sent))
         try:
             summary, coverage = bookings.counts(chart)
         except Exception:
