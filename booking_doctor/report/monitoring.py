@@ -7,14 +7,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Final
 
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import Report, Severity, Verdict
 from booking_doctor.report import visible
-from booking_doctor.report.words import flat
 
 # --- Nagios ----------------------------------------------------------------------------------------------------------
 
@@ -67,14 +65,10 @@ def _label(name: str) -> str:
 
 _HELP: Final[Mapping[str, str]] = {
     "findings": "Findings of the last run, by name and severity; 0 where the check was made and passed.",
-    "skipped": "What the last run did not look at, by kind.",
     "count": "Counts of the last run, as the README lists them.",
     "unrecorded": "Twilio messages that no row has the SID of.",
     "coverage": "What the last run looked at.",
-    "complete": "1 where the last run looked at everything it was asked to.",
-    "exit_code": "What the last run ended with.",
     "duration_seconds": "How long the last run took.",
-    "last_run_timestamp_seconds": "When the last run ended.",
     "last_success_timestamp_seconds": "When a run last looked at everything it was asked to.",
 }
 _LAST_SUCCESS: Final = "last_success_timestamp_seconds"
@@ -97,17 +91,13 @@ _Sample = tuple[Mapping[str, str], str]
 
 
 def _samples(report: Report) -> Iterator[tuple[str, Iterable[_Sample]]]:
-    complete = report.verdict is not Verdict.INCOMPLETE
     yield "findings", _findings(report)
-    yield "skipped", ((({"kind": kind}), str(n)) for kind, n in Counter(skip.kind for skip in report.skipped).items())
     yield "count", (({"count": name}, str(number)) for name, number in report.summary.items())
     yield "unrecorded", [({}, str(report.summary["unrecorded"]))] if "unrecorded" in report.summary else []
     yield "coverage", _coverage(report)
-    yield "complete", [({}, str(int(complete)))]
-    yield "exit_code", [({}, str(report.exit_code.value))]
     yield "duration_seconds", [({}, f"{(report.finished_at - report.started_at).total_seconds():.3f}")]
-    yield "last_run_timestamp_seconds", [({}, _seconds(report.finished_at))]
-    yield _LAST_SUCCESS, [({}, _seconds(report.finished_at))] if complete else []
+    complete = report.verdict is not Verdict.INCOMPLETE
+    yield _LAST_SUCCESS, [({}, f"{report.finished_at.timestamp():.0f}")] if complete else []
 
 
 def _findings(report: Report) -> Iterator[_Sample]:
@@ -118,13 +108,12 @@ def _findings(report: Report) -> Iterator[_Sample]:
 
 
 def _coverage(report: Report) -> Iterator[_Sample]:
-    for name, value in flat(report.coverage):
+    """
+    Numbers and yes or no. What is by hour or by word has a label for each, and would be a series for each: it is left out.
+    """
+    for name, value in report.coverage.items():
         if isinstance(value, int | float):
             yield {"what": name}, str(int(value) if isinstance(value, bool) else value)
-
-
-def _seconds(moment: datetime) -> str:
-    return f"{moment.timestamp():.0f}"
 
 
 def _labels(report: Report, labels: Mapping[str, str]) -> str:

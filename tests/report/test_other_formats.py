@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 from prometheus_client.parser import text_string_to_metric_families
 
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import FailOn, Report, Severity, Skipped
+from booking_doctor.findings import FailOn, JSONValue, Report, Severity, Skipped, Verdict
 from booking_doctor.report import FORMATS, Canvas
 from booking_doctor.report.lists import defused
 from booking_doctor.report.markdown import fenced, prose, text
@@ -297,6 +297,12 @@ def metrics(document: str) -> dict[str, dict[tuple[str, ...], float]]:
     }
 
 
+PROMISED: Final = {
+    f"booking_doctor_{name}"
+    for name in ("findings", "count", "unrecorded", "coverage", "duration_seconds", "last_success_timestamp_seconds")
+}
+
+
 def test_prometheus_reads_every_report(sample: tuple[str, Report]) -> None:
     """
     Names are ours, each once, and what was found is what is counted.
@@ -305,7 +311,17 @@ def test_prometheus_reads_every_report(sample: tuple[str, Report]) -> None:
     assert all(name.startswith("booking_doctor_") for name in read)
     found = sum(read.get("booking_doctor_findings", {}).values())
     assert found == len(sample[1].findings)
-    assert read["booking_doctor_exit_code"] == {(): sample[1].exit_code.value}
+    assert read.keys() <= PROMISED
+    assert ("booking_doctor_last_success_timestamp_seconds" in read) is (sample[1].verdict is not Verdict.INCOMPLETE)
+
+
+def test_what_is_by_hour_is_no_metric(samples: Mapping[str, Report]) -> None:
+    """
+    Each hour would be a series that is never seen again.
+    """
+    coverage: dict[str, JSONValue] = {"pages": 3, "complete": True, "bad_by_hour": {"2025-12-08T10Z": 4}}
+    read = metrics(drawn("prometheus", replace(samples["healthy"], coverage=coverage)))
+    assert read["booking_doctor_coverage"] == {("pages",): 3, ("complete",): 1}
 
 
 def test_a_check_that_passed_is_zero_and_not_absent(samples: Mapping[str, Report]) -> None:
