@@ -16,7 +16,7 @@ import shutil
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -227,8 +227,20 @@ def put(draw: Callable[[Canvas], str], output: Path | None, encoding: str | None
 
 
 def _canvas() -> Canvas:
-    color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Canvas(width=width(sys.stdout), color=color and is_terminal(sys.stdout))
+    color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and is_terminal(sys.stdout)
+    return Canvas(width=width(sys.stdout), color=color, links=color and _knows_links(os.environ))
+
+
+def _knows_links(environ: Mapping[str, str]) -> bool:
+    """
+    Whether the terminal is one that is known to know links; others may show what they do not understand.
+    """
+    if environ.get("TERM_PROGRAM") in {"iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper"} or "WT_SESSION" in environ:
+        return True
+    # NOTE: GNOME's and its relatives, from 0.50 on; Konsole says its version likewise.
+    if environ.get("VTE_VERSION", "").isdecimal() and int(environ["VTE_VERSION"]) >= 5000:
+        return True
+    return environ.get("TERM", "").startswith(("xterm-kitty", "xterm-ghostty", "foot", "alacritty", "wezterm"))
 
 
 def width(stream: Any) -> int:  # noqa: ANN401  None where the descriptor is closed
@@ -245,7 +257,9 @@ def is_terminal(stream: Any) -> bool:  # noqa: ANN401  None where the descriptor
     return stream is not None and stream.isatty()
 
 
-_SPELLED: Final = str.maketrans({"…": "...", "→": "->", "·": "|", "•": "-"})
+_SPELLED: Final = str.maketrans(
+    {"…": "...", "→": "->", "·": "|", "•": "-"} | dict(zip("▁▂▃▄▅▆▇█", "12345678", strict=True))
+)
 
 
 def _encoded(text: str, encoding: str) -> bytes:

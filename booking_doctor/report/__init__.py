@@ -23,10 +23,12 @@ class Canvas:
     Attributes:
         width: In columns. 60 hold; a SID or a command to copy is wider rather than cut.
         color: Whether ANSI styles may be written.
+        links: Whether SIDs may lead to Twilio's Console, where the terminal knows links.
     """
 
     width: int = 100
     color: bool = False
+    links: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

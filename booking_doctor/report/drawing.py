@@ -11,8 +11,10 @@ from typing import Final, TypeAlias
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.style import Style
 from rich.text import Text
 
+from booking_doctor.core.model import SID_SHAPE
 from booking_doctor.report import Canvas, visible
 
 NARROWEST: Final = 40
@@ -32,6 +34,12 @@ _COMMAND: Final = re.compile(r"`[^`]{1,200}`|--[a-z][a-z-]* (?=[0-9])")
 What prose may not break: a command in backquotes, an option and its number or date.
 """
 
+_SID: Final = re.compile(rf"\b{SID_SHAPE.pattern}\b")
+_CONSOLE: Final = "https://www.twilio.com/console/sms/logs/"
+"""Where Twilio's Console shows a message to those who may see it."""
+
+_LINK_NAME: Final = re.compile(r"(\x1b]8;)id=[0-9-]+(?=;)")
+
 Span: TypeAlias = tuple[str, str]
 """
 Words and their style.
@@ -45,6 +53,7 @@ class Page:
 
     def __init__(self, canvas: Canvas) -> None:
         self.width = max(NARROWEST, min(canvas.width, WIDEST))
+        self._links = canvas.links
         self._drawn = StringIO()
         self._console = Console(
             file=self._drawn,
@@ -61,7 +70,8 @@ class Page:
         """
         All that was drawn.
         """
-        return self._drawn.getvalue().replace(_GLUE, " ")
+        # NOTE: Rich gives each link a random name, but the same report is to be the same text.
+        return _LINK_NAME.sub(r"\1", self._drawn.getvalue().replace(_GLUE, " "))
 
     def section(self, *spans: Span, indent: int = 0) -> None:
         """
@@ -123,6 +133,8 @@ class Page:
 
     def _put(self, line: Text) -> None:
         line.rstrip()
+        for sid in _SID.finditer(line.plain) if self._links else ():
+            line.stylize(Style(link=f"{_CONSOLE}{sid.group()}"), *sid.span())
         self._console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 

@@ -28,7 +28,7 @@ from booking_doctor.findings import (
     StepView,
     Verdict,
 )
-from booking_doctor.report import Canvas, diagnosis, visible
+from booking_doctor.report import Canvas, diagnosis, hours, visible
 from booking_doctor.report.drawing import Page, Span
 from booking_doctor.report.migration import migration
 from booking_doctor.report.words import (
@@ -90,6 +90,7 @@ def render(report: Report, canvas: Canvas) -> str:
         _skipped(page, report.skipped, "bold red")
     if report.diagnosis is not None:
         diagnosis.draw(page, report.diagnosis)
+    hours.draw(page, report.timeline, report.diagnosis.onset if report.diagnosis else None)
     _counts(page, report.summary, "Counts of what was looked at" if incomplete else "Counts")
     _findings(page, report.findings)
     _plan(page, report)

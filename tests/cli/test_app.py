@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 from booking_doctor import __version__
 from booking_doctor.cli.app import (
     Invocation,
+    _canvas,
     app,
     check_output,
     error_boundary,
@@ -675,6 +676,35 @@ def test_color_on_a_terminal(tmp_path: Path, run: Run, environment: dict[str, st
 
     assert process.wait() == 1
     assert (b"\x1b[" in shown) is colored
+
+
+@pytest.mark.parametrize(
+    ("environment", "known"),
+    [
+        ({"TERM": "xterm-kitty"}, True),
+        ({"TERM_PROGRAM": "WezTerm"}, True),
+        ({"VTE_VERSION": "7600"}, True),
+        ({"VTE_VERSION": "4800"}, False),
+        ({"VTE_VERSION": "new"}, False),
+        ({"WT_SESSION": "1"}, True),
+        ({}, False),
+        ({"TERM": "linux"}, False),
+        ({"TERM": "dumb", "WT_SESSION": "1"}, False),
+        ({"TERM": "xterm-kitty", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_links_where_they_are_known(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], known: bool) -> None:
+    """
+    Only terminals that are known to understand links get any, and nobody else: no pipe, no file.
+    """
+    for name in ("TERM_PROGRAM", "VTE_VERSION", "WT_SESSION", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm-256color", **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert not _canvas().links
+    monkeypatch.setattr("booking_doctor.cli.app.is_terminal", lambda _: True)
+
+    assert _canvas().links is known
 
 
 # Start-up

@@ -256,3 +256,43 @@ def test_markup_is_text(text: str, samples: Mapping[str, Report]) -> None:
     hostile = f"[red]{text}[/red]:smile:[link=x]"
 
     assert hostile in render(replace(samples["healthy"], findings=[finding("s", "r", hostile)]), Canvas(80))
+
+
+# --- links -----------------------------------------------------------------------------------------------------------
+
+LINK = re.compile(r"\x1b]8;;([^\x1b]*)\x1b\\")
+
+
+def test_sids_lead_to_the_console(samples: Mapping[str, Report]) -> None:
+    """
+    Each link begins at a SID, ends behind it, and leads to Twilio's page of just that message; nothing else is one.
+    """
+    drawn = render(samples["findings"], Canvas(80, color=True, links=True))
+
+    parts = LINK.split(drawn)
+    links = dict(zip(parts[1::4], parts[2::4], strict=True))
+    assert links
+    assert set(parts[3::4]) == {""}
+    for address, words in links.items():
+        sid = ANSI.sub("", words)
+        assert re.fullmatch("(SM|MM)[0-9a-f]{32}", sid)
+        assert address == f"https://www.twilio.com/console/sms/logs/{sid}"
+    assert LINK.sub("", drawn) == render(samples["findings"], Canvas(80, color=True))
+
+
+@pytest.mark.parametrize("canvas", [Canvas(80), Canvas(80, color=True), Canvas(80, links=True)])
+def test_no_links(samples: Mapping[str, Report], canvas: Canvas) -> None:
+    """
+    Without a terminal that knows them there are none, and none without ANSI.
+    """
+    assert all("\x1b]" not in render(report, canvas) for report in samples.values())
+
+
+def test_foreign_links_stay_text(samples: Mapping[str, Report]) -> None:
+    """
+    What comes from outside makes no link, nor does it change where one leads.
+    """
+    drawn = render(samples["hostile"], Canvas(80, color=True, links=True))
+
+    assert all(re.fullmatch(r"(https://www\.twilio\.com/console/sms/logs/\w{34})?", to) for to in LINK.findall(drawn))
+    assert "\x1b]8" not in LINK.sub("", drawn)
