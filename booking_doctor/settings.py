@@ -107,13 +107,16 @@ class DatabaseSettings:
     @property
     def address(self) -> str:
         """
-        Host and port, for people; never the password.
+        Host and port, for people, as far as the variable says: the rest is libpq's to find, and a connection's to tell.
         """
-        host = self.host or "local socket"
-        port = self.port or self.parameters.get("port") or 5432
+        hostaddr, service = self.parameters.get("hostaddr"), self.parameters.get("service")
+        host, port = self.host or hostaddr, self.port or self.parameters.get("port")
+        if host is None:
+            place = f"the service {service}" if service else "the default host"
+            return f"{place}:{port}" if port else place
         # NOTE: where both are given, libpq connects to the one and has the certificate prove the other.
-        led = f" ({self.parameters['hostaddr']})" if self.parameters.get("hostaddr") else ""
-        return f"[{host}]{led}:{port}" if ":" in host else f"{host}{led}:{port}"
+        led = f" ({hostaddr})" if hostaddr and hostaddr != host else ""
+        return f"[{host}]{led}:{port or 5432}" if ":" in host else f"{host}{led}:{port or 5432}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

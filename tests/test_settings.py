@@ -204,16 +204,18 @@ def test_malformed_url(url: str) -> None:
         ("postgresql://h:5433/d", "h", 5433, "h:5433"),
         ("postgresql://u:p@[::1]/d", "::1", None, "[::1]:5432"),
         ("postgresql://u:p@[2001:db8::7]:6000/d", "2001:db8::7", 6000, "[2001:db8::7]:6000"),
-        ("postgresql:///d", None, None, "local socket:5432"),
-        ("postgresql://u:p@/d", None, None, "local socket:5432"),
+        ("postgresql:///d", None, None, "the default host"),
+        ("postgresql://u:p@/d?port=5433", None, 5433, "the default host:5433"),
+        ("postgresql:///d?service=booking", None, None, "the service booking"),
+        ("postgresql:///d?hostaddr=192.0.2.7", None, None, "192.0.2.7:5432"),
         ("postgresql:///d?host=h", "h", None, "h:5432"),
         ("postgresql:///d?host=/var/run/postgresql&port=5433", "/var/run/postgresql", 5433, "/var/run/postgresql:5433"),
         ("postgresql://one:1111/d?host=other", "other", 1111, "other:1111"),
         ("postgresql://one:1111/d?port=2222", "one", 2222, "one:2222"),
-        ("postgresql://one:1111/d?host=&port=", None, None, "local socket:5432"),
+        ("postgresql://one:1111/d?host=&port=", None, None, "the default host"),
         ("postgresql://u@/d?host=a,b&port=3,4", "a,b", None, "a,b:3,4"),
         ("postgresql://one/d?hostaddr=192.0.2.7", "one", None, "one (192.0.2.7):5432"),
-        ("postgresql://[::1]/d?hostaddr=::1", "::1", None, "[::1] (::1):5432"),
+        ("postgresql://[::1]/d?hostaddr=::1", "::1", None, "[::1]:5432"),
         ("postgresql://%2FVar%2Frun/d", "/Var/run", None, "/Var/run:5432"),
         ("postgresql://u:p@%2Ftmp:5433/d", "/tmp", 5433, "/tmp:5433"),
     ],
@@ -252,7 +254,7 @@ def test_the_same_place_as_libpq(authority: str, query: str) -> None:
         **({"port": str(settings.port)} if settings.port else {}),
     }
     assert {name: value for name, value in ours.items() if value} == theirs
-    assert settings.address.startswith((f"{settings.host}:", f"[{settings.host}]:", "local socket:"))
+    assert settings.address.startswith((f"{settings.host}:", f"[{settings.host}]:", "the default host"))
 
 
 @pytest.mark.parametrize(
@@ -348,6 +350,7 @@ DIRECT: Final = "postgresql://postgres:p@db.{}.supabase.co:5432/postgres"
         ("postgresql://h/d", "postgresql://i/d", False),
         ("postgresql://h/d", "postgresql://h:5433/d", False),
         ("postgresql:///d?host=/one", "postgresql:///d?host=/other", False),
+        ("postgresql:///d?service=one", "postgresql:///d?service=other", False),
         (POOLED.format("abc", 6543), POOLED.format("abc", 5432), True),
         (POOLED.format("abc", 6543), DIRECT.format("abc"), True),
         (DIRECT.format("abc"), DIRECT.format("abc").replace(":5432", ":6543"), True),
