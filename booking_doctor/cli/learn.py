@@ -41,13 +41,20 @@ def explain(
         Literal["terminal", "markdown", "json"] | None,
         typer.Option("--format", show_default=False, help="Markdown unless it is read on a terminal."),
     ] = None,
+    json_schema: Annotated[
+        bool, typer.Option("--json-schema", help="Instead, the JSON Schema of what --format json writes.")
+    ] = False,
     output: OutputOption = None,
 ) -> None:
     """
     Show what a finding or a cause means, and how to repair it. Changes nothing.
     """
+    from booking_doctor.report.documents import json_schema as schema
     from booking_doctor.report.pages import drawn, pages_json
 
+    if json_schema:
+        put(lambda _: schema(), output)
+        return
     pages, causes = _meant(name)
     if format == "json":
         put(lambda _: pages_json(pages, causes), output)

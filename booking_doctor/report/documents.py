@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib import resources
 from typing import Any, Final
 
 from booking_doctor.findings import Diagnosis, Finding, Report
@@ -34,6 +35,13 @@ def json_document(report: Report) -> str:
     The report as one JSON object, as the README describes it.
     """
     return signed_json(report_members(report), report.version)
+
+
+def json_schema() -> str:
+    """
+    The JSON Schema (2020-12) of every document that a command writes.
+    """
+    return resources.files("booking_doctor.report").joinpath("report.schema.json").read_text("utf-8")
 
 
 def signed_json(members: Mapping[str, Any], version: str) -> str:

@@ -277,7 +277,7 @@ SAMPLES: Final[Mapping[str, Report]] = {
             checksum="77aa",
             steps=[
                 StepView(
-                    kind="delete-message",
+                    kind="insert-message",
                     subject=f"message/{sid(1)}",
                     reason="written by run 20251208T120000Z-9f2c4e",
                     before={"message_sid": sid(1), "status": "delivered", "read_at": None},
