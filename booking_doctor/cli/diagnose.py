@@ -21,12 +21,12 @@ from booking_doctor.cli.app import (
     UntilOption,
     YesOption,
     app,
-    say,
 )
 from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
-from booking_doctor.cli.repair import ask
+from booking_doctor.cli.probe import CleanupOption, PhoneOption, consent
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
-from booking_doctor.findings import Disclosure, FailOn
+from booking_doctor.errors import UsageError
+from booking_doctor.findings import FailOn
 from booking_doctor.report import TERMINAL
 
 
@@ -43,8 +43,10 @@ def diagnose(
     expect_commit: ExpectCommitOption = None,
     expect_deployment: ExpectDeploymentOption = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Make one booking as a client does, and text TEST_PHONE; asks first.")
+        bool, typer.Option("--probe", help="Make one booking as a client does, and follow it; asks first, or wants --yes.")
     ] = False,
+    phone: PhoneOption = None,
+    cleanup: CleanupOption = False,
     yes: YesOption = False,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
@@ -56,6 +58,9 @@ def diagnose(
     """
     Look at everything, weigh every known cause, and say what to do next. Changes nothing, unless --probe makes a booking.
     """
+    if (phone or cleanup) and not probe:
+        message = "--phone and --cleanup are about the booking that --probe makes"
+        raise UsageError(message, hint="add --probe, or leave them out")
     expected = expected_build(expect_commit, expect_deployment)
     with doctor(ctx.obj) as opened:
         asked = request(
@@ -70,8 +75,7 @@ def diagnose(
             ignore=ignore,
         )
         if probe:
-            for name, value in opened.probe_target(None, Disclosure(show_pii=show_pii)).items():
-                say(f"{name}: {value}")
-            ask("Make one booking there and send one text, which is billed?", yes=yes)
-        report = opened.diagnose(replace(asked, expected_build=expected, probing=probe), quick=quick)
+            consent(opened, phone, show_pii=show_pii, yes=yes)
+        asked = replace(asked, expected_build=expected, probing=probe, probe_phone=phone, cleanup=cleanup)
+        report = opened.diagnose(asked, quick=quick)
     finish(report, format, output, ctx.obj)

@@ -4,7 +4,8 @@ A booking made on purpose, to see where it goes.
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,19 +16,39 @@ from booking_doctor.errors import UsageError
 from booking_doctor.findings import Disclosure, FailOn
 from booking_doctor.report import TERMINAL
 
+if TYPE_CHECKING:
+    from booking_doctor.doctor import Doctor
+
+
+PhoneOption = Annotated[
+    str | None,
+    typer.Option("--phone", metavar="NUMBER", help="Text this phone, your own; TEST_PHONE unless given."),
+]
+CleanupOption = Annotated[bool, typer.Option("--cleanup", help="Remove the booking again; the text stays sent.")]
+
+
+def consent(opened: Doctor, phone: str | None, *, show_pii: bool, yes: bool) -> None:
+    """
+    Say where a booking would be made and whom it would text, and get a yes.
+
+    Raises:
+        SettingsError: A variable is missing or malformed.
+        PlanRefused: The answer is no, or there is nobody to give one.
+    """
+    for name, value in opened.probe_target(phone, Disclosure(show_pii=show_pii)).items():
+        say(f"{name}: {value}")
+    ask("Make one booking there and send one text, which is billed?", yes=yes)
+
 
 @app.command()
 def probe_api(
     ctx: typer.Context,
     *,
-    phone: Annotated[
-        str | None,
-        typer.Option("--phone", metavar="NUMBER", help="Text this phone, your own; TEST_PHONE unless given."),
-    ] = None,
+    phone: PhoneOption = None,
     dry: Annotated[
         bool, typer.Option("--dry", help="Only see which code answers: send a body that is refused.")
     ] = False,
-    cleanup: Annotated[bool, typer.Option("--cleanup", help="Remove the booking again; the text stays sent.")] = False,
+    cleanup: CleanupOption = False,
     yes: YesOption = False,
     format: FormatOption = TERMINAL,
     output: OutputOption = None,
@@ -47,8 +68,6 @@ def probe_api(
         if dry:
             report = opened.dry_probe(asked)
         else:
-            for name, value in opened.probe_target(phone, Disclosure(show_pii=show_pii)).items():
-                say(f"{name}: {value}")
-            ask("Make one booking there and send one text, which is billed?", yes=yes)
-            report = opened.probe_api(phone, asked, cleanup=cleanup)
+            consent(opened, phone, show_pii=show_pii, yes=yes)
+            report = opened.probe_api(replace(asked, probe_phone=phone, cleanup=cleanup))
     finish(report, format, output, ctx.obj)

@@ -12,18 +12,18 @@ from booking_doctor.checks import select
 from booking_doctor.checks.messages import COMPARED
 from booking_doctor.checks.undelivered import message_undelivered
 from booking_doctor.discrepancies import Comparison
-from booking_doctor.doctor.examining import Examining
+from booking_doctor.doctor.probing import Probing
 from booking_doctor.doctor.request import Request
 from booking_doctor.doctor.timeline import kept_by_hour, timeline
 from booking_doctor.errors import ExitCode, NotConfigured, SettingsError, SourceError
 from booking_doctor.examination import Chart
-from booking_doctor.findings import CauseVerdict, Diagnosis, Report
+from booking_doctor.findings import CauseVerdict, Diagnosis, JSONValue, Report
 
 _THREADS = 8
 """How many signals are read at a time; the database has connections for as many."""
 
 
-class Diagnosing(Examining):
+class Diagnosing(Probing):
     """
     `diagnose`.
     """
@@ -55,9 +55,23 @@ class Diagnosing(Examining):
             if incomplete
             else report.exit_reason,
             diagnosis=diagnosis,
+            coverage={**report.coverage, **self._canary(chart, request)},
             timeline=timeline(request.window, kept.result(), chart.sent),
             next_steps=list(dict.fromkeys(_next_steps(diagnosis, report, request))),
         )
+
+    def _canary(self, chart: Chart, request: Request) -> dict[str, JSONValue]:
+        """
+        What is told of the booking that was made to look where it goes; removed by now, where that was wanted.
+        """
+        if not request.probing:
+            return {}
+        try:
+            traces = chart.probe
+        except (SourceError, SettingsError) as error:
+            return {"probe": {"last_step": f"not made: {error.sentence}"}}
+        made = {"booking_id": traces.booking_id} if traces.booking_id else {}
+        return {"probe": {"last_step": traces.last_step, **made, **self._cleaned(traces, request)}}
 
 
 def _reached(chart: Chart, *, log: bool) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 from booking_doctor.checks import bookings
 from booking_doctor.checks.access import ROLE_CHECKS, judged_role
@@ -37,8 +38,8 @@ class Examining(Comparing):
         """
         return self._examine(command, checks, request, self._chart(request))
 
-    def _follow(self) -> Traces:
-        probe, target = self._sources.probe(None)
+    def _follow(self, phone: str | None) -> Traces:
+        probe, target = self._sources.probe(phone)
         return probe.follow(target)
 
     def _chart(self, request: Request) -> Chart:
@@ -54,7 +55,7 @@ class Examining(Comparing):
             command=request.command,
             open_database=lambda: self._sources.queries,
             open_account=self._sources.account,
-            make_probe=self._follow if request.probing else no_probe,
+            make_probe=partial(self._follow, request.probe_phone) if request.probing else no_probe,
             open_platform=self._sources.platform,
             open_application=self._sources.application,
             compare=lambda: self._compare(request),

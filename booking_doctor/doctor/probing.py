@@ -33,20 +33,16 @@ class Probing(Examining):
         except (SettingsError, DatabaseError):
             return shown
 
-    def probe_api(self, phone: str | None, request: Request, *, cleanup: bool = False) -> Report:
+    def probe_api(self, request: Request) -> Report:
         """
         Make a booking and say how far it got.
-
-        Args:
-            cleanup: Whether the booking is removed afterwards.
 
         Raises:
             SettingsError: A variable is missing or malformed.
         """
-        probe, target = self._sources.probe(phone)
-        traces = probe.follow(target)
+        traces = self._follow(request.probe_phone)
         report = self._probed("probe-api", traces, request)
-        return replace(report, coverage={**report.coverage, **self._cleaned(traces)}) if cleanup else report
+        return replace(report, coverage={**report.coverage, **self._cleaned(traces, request)})
 
     def dry_probe(self, request: Request) -> Report:
         """
@@ -69,7 +65,12 @@ class Probing(Examining):
             reason += "; not everything could be looked at"
         return replace(report, window=None, summary={}, exit_reason=reason, coverage=coverage)
 
-    def _cleaned(self, traces: Traces) -> dict[str, str]:
+    def _cleaned(self, traces: Traces, request: Request) -> dict[str, str]:
+        """
+        What became of the probe's booking, where it was to be removed.
+        """
+        if not request.cleanup:
+            return {}
         if traces.booking_id is None:
             return {"cleanup": "no booking of the probe is known"}
         try:

@@ -26,6 +26,8 @@ class Request:
         chosen: Names and families of the checks that are wanted; none for all.
         ignored: Names and families of checks to leave out of those.
         probing: Whether a booking may be made to look where it goes.
+        probe_phone: Whom it texts; None for the phone that the variables name.
+        cleanup: Whether it is removed afterwards.
     """
 
     window: Window
@@ -39,6 +41,8 @@ class Request:
     chosen: Sequence[str] = ()
     ignored: Sequence[str] = ()
     probing: bool = False
+    probe_phone: str | None = None
+    cleanup: bool = False
 
     def checks(self, family: str, *besides: str) -> list[Check]:
         """
