@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
@@ -469,6 +470,19 @@ class ChosenSources:
         settings = self._database.settings
         pooled = pools_transactions(settings, self._variables[settings.variable])
         return DatabaseStructure(self._database, pooled=pooled, direct=direct_address(settings))
+
+    def scope(self) -> list[str]:
+        """
+        The database's address, the Twilio account and the senders.
+        """
+        told: list[str] = []
+        with suppress(SettingsError):
+            settings = database_settings(self._variables)
+            told += [settings.address, settings.name]
+        with suppress(SettingsError):
+            twilio = twilio_settings(self._variables, senders_needed=False)
+            told += [twilio.account_sid, *sorted(twilio.senders)]
+        return told
 
     def message_columns(self) -> frozenset[str]:
         """

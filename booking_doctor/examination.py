@@ -183,6 +183,13 @@ class Examination:
     outcomes: Sequence[Outcome] = ()
 
     @property
+    def set_aside(self) -> frozenset[str]:
+        """
+        The fingerprints that are ignored for now.
+        """
+        return frozenset(finding.fingerprint for finding in self.suppressed)
+
+    @property
     def coverage(self) -> dict[str, JSONValue]:
         """
         What a report says of the ignore list, and of what is counted but not named.

@@ -111,6 +111,12 @@ class Window:
     def __contains__(self, moment: datetime) -> bool:
         return self.since <= moment < self.until
 
+    def covers(self, other: Window) -> bool:
+        """
+        Whether all of the other is in it.
+        """
+        return self.since <= other.since and other.until <= self.until
+
     def hours(self) -> list[datetime]:
         """
         The full hours that it touches, oldest first; of a longer window than `HOURS_TOLD` the last ones.
@@ -403,6 +409,8 @@ class Report:
         fail_on: The least severe finding that makes the exit code 1.
         plan, run: Only from commands that repair; ``runs`` only from ``runs``, ``diagnosis`` only from ``diagnose``.
         timeline: Every hour of the window, oldest first; empty from commands that do not count by the hour.
+        novelty: Only where earlier reports are remembered.
+        set_aside: Fingerprints of findings that somebody decided to live with for now.
     """
 
     command: str
@@ -424,6 +432,14 @@ class Report:
     runs: Sequence[PastRun] | None = None
     diagnosis: Diagnosis | None = None
     timeline: tuple[Hour, ...] = ()
+    novelty: Novelty | None = None
+    set_aside: frozenset[str] = frozenset()
+
+    def is_new(self, finding: Finding) -> bool:
+        """
+        Whether no earlier report that is remembered had it.
+        """
+        return self.novelty is not None and self.novelty.since[finding.fingerprint] == self.started_at
 
     @property
     def verdict(self) -> Verdict:
@@ -435,6 +451,20 @@ class Report:
         if self.findings or self.exit_code is not ExitCode.OK:
             return Verdict.FINDINGS
         return Verdict.HEALTHY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Novelty:
+    """
+    A report beside what is remembered of earlier ones.
+
+    Attributes:
+        since: When each of the report's findings was first seen, by fingerprint.
+        gone: Likewise for what was seen before, was looked for now, and is not there any more.
+    """
+
+    since: Mapping[str, datetime]
+    gone: Mapping[str, datetime]
 
 
 class Progress(Protocol):

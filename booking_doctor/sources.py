@@ -4,7 +4,7 @@ Where the doctor looks and writes, as ports; `booking_doctor.bootstrap` chooses 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -139,6 +139,11 @@ class Sources(Protocol):
     def structure(self) -> Structure:
         """
         The table `messages` of the same database, to be changed.
+        """
+
+    def scope(self) -> Sequence[str]:
+        """
+        What tells this database and these messages from others, as far as it is set; asks nobody.
         """
 
     def message_columns(self) -> frozenset[str]:

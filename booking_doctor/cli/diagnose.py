@@ -24,6 +24,7 @@ from booking_doctor.cli.app import (
 )
 from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
 from booking_doctor.cli.probe import CleanupOption, PhoneOption, consent
+from booking_doctor.cli.remembering import NotifyOption, StateOption, remembering
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
 from booking_doctor.errors import UsageError
 from booking_doctor.findings import FailOn
@@ -43,7 +44,8 @@ def diagnose(
     expect_commit: ExpectCommitOption = None,
     expect_deployment: ExpectDeploymentOption = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Make one booking as a client does, and follow it; asks first, or wants --yes.")
+        bool,
+        typer.Option("--probe", help="Make one booking as a client does, and follow it; asks first, or wants --yes."),
     ] = False,
     phone: PhoneOption = None,
     cleanup: CleanupOption = False,
@@ -54,6 +56,8 @@ def diagnose(
     output: OutputOption = None,
     fail_on: FailOnOption = FailOn.ERROR,
     show_pii: ShowPiiOption = False,
+    state: StateOption = None,
+    notify: NotifyOption = None,
 ) -> None:
     """
     Look at everything, weigh every known cause, and say what to do next. Changes nothing, unless --probe makes a booking.
@@ -62,6 +66,7 @@ def diagnose(
         message = "--phone and --cleanup are about the booking that --probe makes"
         raise UsageError(message, hint="add --probe, or leave them out")
     expected = expected_build(expect_commit, expect_deployment)
+    memory = remembering(state, notify)
     with doctor(ctx.obj) as opened:
         asked = request(
             opened,
@@ -78,4 +83,5 @@ def diagnose(
             consent(opened, phone, show_pii=show_pii, yes=yes)
         asked = replace(asked, expected_build=expected, probing=probe, probe_phone=phone, cleanup=cleanup)
         report = opened.diagnose(asked, quick=quick)
+        report = memory.recall(opened, asked, report)
     finish(report, format, output, ctx.obj)

@@ -19,6 +19,7 @@ from booking_doctor.cli.app import (
     ShowPiiOption,
     app,
 )
+from booking_doctor.cli.remembering import StateOption, remembering
 from booking_doctor.cli.session import doctor, finish
 from booking_doctor.findings import Disclosure, FailOn, Window
 from booking_doctor.report import TERMINAL
@@ -42,6 +43,7 @@ def check_env(
     output: OutputOption = None,
     fail_on: FailOnOption = FailOn.ERROR,
     show_pii: ShowPiiOption = False,
+    state: StateOption = None,
 ) -> None:
     """
     Look at the environment's variables, never at a value. Changes nothing.
@@ -50,6 +52,7 @@ def check_env(
 
     listed = named_source(example, "--example") if example else None
     expected = named_source(expect, "--expect") if expect else None
+    memory = remembering(state)
     with doctor(ctx.obj) as opened:
         # NOTE: variables have no window; checks want one, and none of these looks at it.
         window = Window(opened.now() - timedelta(days=7), opened.now())
@@ -62,5 +65,5 @@ def check_env(
             chosen=select or (),
             ignored=ignore or (),
         )
-        report = opened.check_env(asked, live=live, example=listed)
+        report = memory.recall(opened, asked, opened.check_env(asked, live=live, example=listed))
     finish(report, format, output, ctx.obj)

@@ -18,6 +18,7 @@ from booking_doctor.cli.app import (
     UntilOption,
     app,
 )
+from booking_doctor.cli.remembering import NotifyOption, StateOption, remembering
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
 from booking_doctor.findings import Disclosure, FailOn, Window
 from booking_doctor.report import TERMINAL
@@ -33,12 +34,14 @@ def check_schema(
     output: OutputOption = None,
     fail_on: FailOnOption = FailOn.ERROR,
     show_pii: ShowPiiOption = False,
+    state: StateOption = None,
 ) -> None:
     """
     Check tables, constraints, and who may write what. Changes nothing.
     """
     from booking_doctor.doctor import Request
 
+    memory = remembering(state)
     with doctor(ctx.obj) as opened:
         # NOTE: tables have no window; checks want one, and none of these looks at it.
         asked = Request(
@@ -49,7 +52,7 @@ def check_schema(
             chosen=select or (),
             ignored=ignore or (),
         )
-        report = opened.check_schema(asked)
+        report = memory.recall(opened, asked, opened.check_schema(asked))
     finish(report, format, output, ctx.obj)
 
 
@@ -64,10 +67,13 @@ def reconcile(
     output: OutputOption = None,
     fail_on: FailOnOption = FailOn.ERROR,
     show_pii: ShowPiiOption = False,
+    state: StateOption = None,
+    notify: NotifyOption = None,
 ) -> None:
     """
     Compare the Twilio log with the database. Changes nothing.
     """
+    memory = remembering(state, notify)
     with doctor(ctx.obj) as opened:
         asked = request(
             opened,
@@ -78,7 +84,7 @@ def reconcile(
             fail_on=fail_on,
             show_pii=show_pii,
         )
-        report = opened.reconcile(asked)
+        report = memory.recall(opened, asked, opened.reconcile(asked))
     finish(report, format, output, ctx.obj)
 
 
@@ -95,10 +101,12 @@ def bookings(
     output: OutputOption = None,
     fail_on: FailOnOption = FailOn.ERROR,
     show_pii: ShowPiiOption = False,
+    state: StateOption = None,
 ) -> None:
     """
     Find bookings whose text was lost, and ask Twilio for it. Changes nothing.
     """
+    memory = remembering(state)
     with doctor(ctx.obj) as opened:
         asked = request(
             opened,
@@ -111,7 +119,7 @@ def bookings(
             select=select,
             ignore=ignore,
         )
-        report = opened.bookings(asked)
+        report = memory.recall(opened, asked, opened.bookings(asked))
     finish(report, format, output, ctx.obj)
 
 

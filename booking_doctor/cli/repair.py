@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -239,17 +238,11 @@ def _write_plan(plan: Plan, path: Path) -> None:
     """
     Atomically, and for the owner's eyes only: it holds true phone numbers and texts.
     """
+    from booking_doctor.adapters.state_file import replace_privately
     from booking_doctor.repair.plan import seal
 
-    # NOTE: mkstemp makes the file with mode 0600.
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".booking-doctor-")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(seal(plan))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
+        replace_privately(path, seal(plan).encode())
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
         message = f"the plan could not be written to {path}: {error.strerror}"
         raise UsageError(message) from error

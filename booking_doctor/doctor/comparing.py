@@ -54,7 +54,8 @@ class Comparing(Reporting):
             fail_on=request.fail_on,
             next_steps=_after_reconcile(comparison, request),
         )
-        return replace(report, timeline=timeline(request.window, kept.result(), comparison.sent))
+        hours = timeline(request.window, kept.result(), comparison.sent)
+        return replace(report, timeline=hours, set_aside=examined.set_aside)
 
     def _compare(self, request: Request, now: datetime | None = None) -> Comparison:
         log, senders = self._sources.log(all_senders=request.all_senders)

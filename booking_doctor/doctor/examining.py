@@ -71,7 +71,7 @@ class Examining(Comparing):
         untold = [skipped for skipped in chart.unread if skipped.reason not in told]
         examined = replace(examined, skipped=[*examined.skipped, *untold])
         code, reason = _examined(examined, request.fail_on)
-        return self._report(
+        report = self._report(
             command,
             code,
             reason,
@@ -83,6 +83,7 @@ class Examining(Comparing):
             checks=examined.made,
             fail_on=request.fail_on,
         )
+        return replace(report, set_aside=examined.set_aside)
 
     def bookings(self, request: Request) -> Report:
         """

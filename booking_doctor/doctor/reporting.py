@@ -4,6 +4,8 @@ What every verb stands on: where to look, what is preferred, the time, and how a
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -84,6 +86,16 @@ class Reporting:
         with suppress(SettingsError):
             shown["Twilio account"] = self._sources.account_sid
         return shown
+
+    def scope(self, *words: str) -> str:
+        """
+        A name for what is looked at, the same tomorrow; it tells nobody who does not know the settings what they are.
+
+        Args:
+            words: What else tells it from others.
+        """
+        told = json.dumps([*words, *self._sources.scope()])
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def _rivals(self) -> str | None:
         rivals = self._sources.place().rivals

@@ -16,7 +16,7 @@ from decimal import Decimal
 from importlib import resources
 from typing import Any, Final
 
-from booking_doctor.findings import Diagnosis, Finding, Report
+from booking_doctor.findings import Diagnosis, Finding, Novelty, Report
 
 SCHEMA: Final = 1
 """
@@ -59,12 +59,18 @@ def report_members(report: Report) -> dict[str, Any]:
     """
     always = {
         "verdict": report.verdict,
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [_finding(finding, report.novelty) for finding in report.findings],
         **{name: getattr(report, name) for name in _AS_THEY_ARE},
     }
     sometimes = {"plan": report.plan, "run": report.run, "runs": report.runs, "timeline": report.timeline or None}
     told = {name: value for name, value in sometimes.items() if value is not None}
-    return always | told | (_diagnosis(report.diagnosis) if report.diagnosis else {})
+    return always | told | _gone(report.novelty) | (_diagnosis(report.diagnosis) if report.diagnosis else {})
+
+
+def _gone(novelty: Novelty | None) -> dict[str, Any]:
+    if novelty is None:
+        return {}
+    return {"gone": [{"fingerprint": name, "since": since} for name, since in novelty.gone.items()]}
 
 
 def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -72,8 +78,9 @@ def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
     return {"diagnosis": members.pop("verdict"), **members}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    return _members(finding) | {"fingerprint": finding.fingerprint}
+def _finding(finding: Finding, novelty: Novelty | None) -> dict[str, Any]:
+    known = {"since": novelty.since[finding.fingerprint]} if novelty else {}
+    return _members(finding) | {"fingerprint": finding.fingerprint} | known
 
 
 def _members(value: Any) -> dict[str, Any]:  # noqa: ANN401  any dataclass of the report

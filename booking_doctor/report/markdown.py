@@ -14,7 +14,6 @@ from typing import Final
 
 from booking_doctor.findings import (
     Diagnosis,
-    Finding,
     MigrationView,
     PlanView,
     Report,
@@ -26,6 +25,7 @@ from booking_doctor.findings import (
 from booking_doctor.report import visible
 from booking_doctor.report.words import (
     LABELS,
+    change_text,
     changes,
     count,
     figure,
@@ -34,6 +34,7 @@ from booking_doctor.report.words import (
     moment_text,
     place,
     session_items,
+    since_text,
     span,
     word_of,
     words,
@@ -65,7 +66,8 @@ def render(report: Report) -> str:
         *(missed if incomplete else ()),
         *(_diagnosis(report.diagnosis) if report.diagnosis else ()),
         *_counts(report),
-        *_findings(report.findings),
+        *_findings(report),
+        *_gone(report),
         *(_plan(report.plan, written=report.run is not None) if report.plan else ()),
         *_runs(report),
         *(() if incomplete else missed),
@@ -130,6 +132,8 @@ def _cut(rows: Sequence[Sequence[str]], columns: int) -> list[Sequence[str]]:
 def _head(report: Report) -> Iterator[str]:
     yield f"# booking-doctor {text(report.command)}: {word_of(report)}"
     yield f"**{text(report.exit_reason)}**"
+    if report.novelty is not None:
+        yield text(f"Since the last report: {change_text(report)}.")
     if report.window is not None:
         yield text(" · ".join(span(report.window)))
 
@@ -170,11 +174,12 @@ def _counts(report: Report) -> Iterator[str]:
         yield table(["count", "number", "meaning"], rows)
 
 
-def _findings(findings: Sequence[Finding]) -> Iterator[str]:
-    if not findings:
+def _findings(report: Report) -> Iterator[str]:
+    if not report.findings:
         return
     yield "## Findings"
-    for (severity, name), found in groupby(worst_first(findings), lambda finding: (finding.severity, finding.name)):
+    ordered = worst_first(report.findings)
+    for (severity, name), found in groupby(ordered, lambda finding: (finding.severity, finding.name)):
         group = list(found)
         yield f"### {severity}: {text(name)} ({len(group):,})"
         one_remedy = len({finding.remedy for finding in group}) == 1
@@ -182,9 +187,19 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
         rows = [
             [text(finding.subject), prose(finding.summary), prose(finding.remedy)][: len(headings)] for finding in group
         ]
+        if report.novelty is not None:
+            headings = ["seen", *headings]
+            rows = [[text(since_text(report, finding)), *row] for finding, row in zip(group, rows, strict=True)]
         yield table(headings, _cut(rows, len(headings)))
         if one_remedy:
             yield f"Remedy: {prose(group[0].remedy)}"
+
+
+def _gone(report: Report) -> Iterator[str]:
+    if report.novelty is not None and report.novelty.gone:
+        yield "## Gone since the last report"
+        rows = [[text(name), text(moment_text(since))] for name, since in report.novelty.gone.items()]
+        yield table(["finding", "first seen, UTC"], _cut(rows, 2))
 
 
 def _plan(plan: PlanView, *, written: bool) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from booking_doctor.findings import CauseVerdict, Finding, Report, Severity
 from booking_doctor.report import visible
-from booking_doctor.report.words import span, word_of, worst_first
+from booking_doctor.report.words import since_text, span, word_of, worst_first
 
 SUBJECTS_SHOWN: Final = 3
 """
@@ -22,21 +22,33 @@ def render(report: Report) -> str:
     """
     The problems, hints left out, and the verdict.
     """
-    return "\n".join([*_problems(report.findings), *_causes(report), *_not_looked_at(report), _verdict(report)]) + "\n"
+    parts = [*_problems(report), *_gone(report), *_causes(report), *_not_looked_at(report), _verdict(report)]
+    return "\n".join(parts) + "\n"
 
 
-def _problems(findings: Sequence[Finding]) -> Iterator[str]:
-    problems = [finding for finding in worst_first(findings) if finding.severity is not Severity.INFO]
+def _problems(report: Report) -> Iterator[str]:
+    problems = [finding for finding in worst_first(report.findings) if finding.severity is not Severity.INFO]
     for (severity, name), group in groupby(problems, lambda finding: (finding.severity, finding.name)):
-        yield visible(f"{severity} {name}: {_described(list(group))}")
+        yield visible(f"{severity} {name}: {_described(list(group), report)}")
 
 
-def _described(group: Sequence[Finding]) -> str:
+def _described(group: Sequence[Finding], report: Report) -> str:
     if len(group) == 1:
-        return f"{group[0].subject}: {group[0].summary}"
-    subjects = ", ".join(finding.subject for finding in group[:SUBJECTS_SHOWN])
-    more = len(group) - SUBJECTS_SHOWN
-    return f"{len(group):,}: {subjects}" + (f" and {more:,} more" if more > 0 else "")
+        since = since_text(report, group[0])
+        return f"{group[0].subject}{f' ({since})' if since else ''}: {group[0].summary}"
+    new_first = sorted(group, key=report.is_new, reverse=True)
+    new = sum(map(report.is_new, group))
+    return f"{len(group):,}{f' ({new:,} new)' if new else ''}: {_some([finding.subject for finding in new_first])}"
+
+
+def _some(subjects: Sequence[str]) -> str:
+    more = len(subjects) - SUBJECTS_SHOWN
+    return ", ".join(subjects[:SUBJECTS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _gone(report: Report) -> Iterator[str]:
+    if report.novelty and report.novelty.gone:
+        yield visible(f"gone: {len(report.novelty.gone):,}: {_some(list(report.novelty.gone))}")
 
 
 def _causes(report: Report) -> Iterator[str]:

@@ -34,6 +34,7 @@ from booking_doctor.report.migration import migration
 from booking_doctor.report.words import (
     EXIT_WORDS,
     LABELS,
+    change_text,
     changes,
     count,
     figure,
@@ -41,6 +42,7 @@ from booking_doctor.report.words import (
     length_text,
     moment_text,
     place,
+    since_text,
     span,
     word_of,
     words,
@@ -92,7 +94,8 @@ def render(report: Report, canvas: Canvas) -> str:
         diagnosis.draw(page, report.diagnosis)
     hours.draw(page, report.timeline, report.diagnosis.onset if report.diagnosis else None)
     _counts(page, report.summary, "Counts of what was looked at" if incomplete else "Counts")
-    _findings(page, report.findings)
+    _findings(page, report)
+    _gone(page, report)
     _plan(page, report)
     _run(page, report)
     _runs(page, report.runs)
@@ -110,6 +113,8 @@ def _head(page: Page, report: Report) -> None:
     if report.diagnosis is not None:
         page.prose(("Diagnosis: ", "bold"), (f"{report.diagnosis.verdict}.", "bold"))
     page.items([report.command, *span(report.window)], style="dim")
+    if report.novelty is not None:
+        page.prose(("Since the last report: ", "bold"), (change_text(report), ""))
     aside = report.coverage.get("out_of_scope")
     if isinstance(aside, int) and aside > 0:
         who = f"{count(aside, 'message')} of other senders; see --all-senders."
@@ -154,22 +159,33 @@ def _counts(page: Page, summary: Mapping[str, int], heading: str) -> None:
         page.beside(f"{left}  ", meaning if number else "", style=style)
 
 
-def _findings(page: Page, findings: Sequence[Finding]) -> None:
-    for (severity, name), group in groupby(worst_first(findings), lambda finding: (finding.severity, finding.name)):
-        _finding_group(page, severity, name, list(group))
+def _findings(page: Page, report: Report) -> None:
+    ordered = worst_first(report.findings)
+    for (severity, name), found in groupby(ordered, lambda finding: (finding.severity, finding.name)):
+        group = sorted(found, key=report.is_new, reverse=True)
+        _finding_group(page, severity, name, group, [since_text(report, finding) for finding in group])
 
 
-def _finding_group(page: Page, severity: Severity, name: str, group: Sequence[Finding]) -> None:
+def _finding_group(page: Page, severity: Severity, name: str, group: Sequence[Finding], seen: Sequence[str]) -> None:
     page.section((severity.upper(), _SEVERITY_STYLE[severity]), (f"  {name}", "bold"), (f" ({len(group):,})", ""))
     one_remedy = len({finding.remedy for finding in group}) == 1
-    for finding in group[:FINDINGS_SHOWN]:
+    for finding, since in zip(group[:FINDINGS_SHOWN], seen, strict=False):
         page.verbatim(finding.subject, indent=2)
-        page.prose((finding.summary, ""), indent=4)
+        page.prose((f"{since}: " if since else "", "bold" if since == "new" else ""), (finding.summary, ""), indent=4)
         if not one_remedy:
             page.prose(("Remedy: ", "bold"), (finding.remedy, ""), indent=4)
     _more(page, len(group) - FINDINGS_SHOWN, indent=2)
     if one_remedy:
         page.prose(("Remedy: ", "bold"), (group[0].remedy, ""), indent=2)
+
+
+def _gone(page: Page, report: Report) -> None:
+    gone = report.novelty.gone if report.novelty else {}
+    if gone:
+        page.section(("Gone since the last report", "bold green"), (f" ({len(gone):,})", ""))
+        for fingerprint in list(gone)[:FINDINGS_SHOWN]:
+            page.verbatim(fingerprint, indent=2)
+        _more(page, len(gone) - FINDINGS_SHOWN, indent=2)
 
 
 def _more(page: Page, number: int, *, indent: int) -> None:

@@ -82,6 +82,25 @@ def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (order.index(finding.severity), finding.name))
 
 
+def since_text(report: Report, finding: Finding) -> str:
+    """
+    ``new``, or since when it is there; nothing where nobody remembers.
+    """
+    if report.novelty is None:
+        return ""
+    return "new" if report.is_new(finding) else f"since {moment_text(report.novelty.since[finding.fingerprint])} UTC"
+
+
+def change_text(report: Report) -> str:
+    """
+    How many findings are new, how many were there before, how many are gone; nothing where nobody remembers.
+    """
+    if report.novelty is None:
+        return ""
+    new = sum(map(report.is_new, report.findings))
+    return f"{new:,} new, {len(report.findings) - new:,} as before, {len(report.novelty.gone):,} gone"
+
+
 def place(name: str) -> int:
     """
     Where a count is read among the others.

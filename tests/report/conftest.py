@@ -23,6 +23,7 @@ from booking_doctor.findings import (
     Harm,
     Impact,
     LeftView,
+    Novelty,
     Onset,
     PastRun,
     PlanView,
@@ -399,6 +400,21 @@ SAMPLES: Final[Mapping[str, Report]] = {
                     Harm(finding="job-failed", subjects=1, people=None),
                 ],
             ),
+        ),
+    ),
+    "remembered": replace(
+        FINDINGS,
+        findings=FINDINGS.findings[:4],
+        coverage={"not_looked_for_again": 1},
+        novelty=Novelty(
+            since={
+                finding.fingerprint: NOON - timedelta(days=number)
+                for number, finding in enumerate(reversed(FINDINGS.findings[:4]))
+            },
+            gone={
+                "message-orphaned:message/" + sid(77): NOON - timedelta(days=9),
+                HOSTILE: NOON - timedelta(days=1),
+            },
         ),
     ),
     "undecided": replace(

@@ -55,7 +55,9 @@ def test_keys_are_sorted_and_the_shape_is_the_contracts(sample: tuple[str, Repor
     assert document["exit_code"] == report.exit_code
     sometimes = {name for name in ("plan", "run", "runs") if getattr(report, name) is not None}
     diagnosed = {"diagnosis", "mysteries", "causes", "unexplained", "onset", "impact"} if report.diagnosis else set()
-    assert set(document) == ALWAYS | sometimes | diagnosed
+    remembered = {"gone"} if report.novelty else set()
+    assert set(document) == ALWAYS | sometimes | diagnosed | remembered
+    assert all(("since" in finding) is bool(report.novelty) for finding in document["findings"])
 
 
 def json_sorted(text: str) -> str:
