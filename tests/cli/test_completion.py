@@ -33,8 +33,9 @@ def line_for(shell: str) -> str:
     """
     What the README says to put into the shell's startup file.
     """
-    (line,): list[str] = re.findall(rf"^\| {shell} \| `[^`]*` \| `(.*)` \|$", README, re.MULTILINE)
-    return line.replace("\\|", "|")
+    (line,) = re.findall(rf"^\| {shell} \| `[^`]*` \| `(.*)` \|$", README, re.MULTILINE)
+    pasted: str = line.replace("\\|", "|")
+    return pasted
 
 
 @contextmanager
