@@ -45,6 +45,14 @@ SIGNALS: Final[Mapping[str, Signal]] = signals_of(
 """All signals by name, findings not among them."""
 
 
+STANDING: Final = frozenset(
+    {
+        *signals_of((signals_database, signals_environment)),
+        *(name for name, check in CHECKS.items() if check.family in {"schema", "env"}),
+    }
+)
+"""Signals of how things are now. Of a fault that is over they say nothing: what it was may have been put right."""
+
 MEANINGS: Final[Mapping[str, str]] = {
     **{name: check.title for name, check in CHECKS.items()},
     **{name: signal.meaning for name, signal in SIGNALS.items()},

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer, harmful
+from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
 
 _LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
 """Nothing is stored in the booking, or its text is in no row."""
@@ -22,6 +22,8 @@ _OTHERWISE: Final = (
     Clue("metadata-not-writable", -FAIR),
     Clue("metadata-null", -FAIR),
     Clue("cron-empties-bookings", -FAIR),
+    Clue("bookings-emptied-at-one-age", -STRONG),
+    Clue("update-swallowed-perhaps", -FAIR),
     Clue("database-is-replica", -FAIR),
     Clue("role-read-only", -FAIR),
     Clue("statements-hurried", -FAIR),
@@ -346,11 +348,11 @@ CAUSES: Final = (
         """,
         explains=("logged-unique", "inserts-rolled-back", *_LOST, "booking-sms-not-recorded"),
         needs=(("logged-unique", "inserts-rolled-back"),),
-        proofs=harmful("logged-unique"),
+        proofs=(("logged-unique-each-time",),),
         clues=(
-            Clue("logged-unique", STRONG),
+            Clue("logged-unique", STRONG + FAIR),
             Clue("inserts-rolled-back", FAIR),
-            Clue("schema-sid-not-unique", -FAIR),
+            Clue("schema-sid-not-unique", -WEAK),
             Clue("logged-foreign-key", -STRONG),
             Clue("logged-single-row", WEAK),
         ),
@@ -480,7 +482,7 @@ CAUSES: Final = (
 
         Store Twilio's number once the status is final. `booking-doctor backfill --fix-mismatched` corrects what is there.
         """,
-        explains=("message-mismatched",),
+        explains=("message-mismatched", "message-segments"),
         needs=(("segments-differ",),),
         proofs=(("segments-differ", "segments-counted-by-160"),),
         clues=(Clue("segments-differ", STRONG), Clue("segments-counted-by-160", FAIR)),

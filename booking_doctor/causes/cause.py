@@ -26,17 +26,6 @@ STRONG, FAIR, WEAK = 4, 2, 1
 """How much a sign weighs: hardly anything else shows it; few others do; many do."""
 
 
-HARM: Final = ("bookings-bad", "booking-sms-not-recorded", "message-unrecorded")
-"""What an error that a log names must have done, to be the cause of it."""
-
-
-def harmful(signal: str) -> tuple[tuple[str, str], ...]:
-    """
-    Proofs by an error that a log names: with any harm that it can have done.
-    """
-    return tuple((signal, harm) for harm in HARM)
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """
@@ -110,8 +99,9 @@ class Cause:
 
     Attributes:
         page: What ``explain`` shows, in Markdown: an opening, then `HEADINGS`.
-        explains: Signals, findings among them, that are symptoms of it. Without any of them it is no candidate.
-        proofs: Sets of signals; where all of one set are seen, the cause is confirmed.
+        explains: Signals, findings among them, of the harm that it does. Where none is seen, it is no more than possible.
+        signs: Signals that show it in how things are set up. Without any of either kind it is no candidate.
+        proofs: Sets of signals; where all of one set are seen, and harm, the cause is confirmed.
         needs: Sets of signals; where none of one set is seen although all were looked at, the cause is excluded.
         refuted_by: Signals each of which excludes it.
         remedy: What to do first, with a command or SQL to run; `remedies` names findings that know it better.
@@ -121,6 +111,7 @@ class Cause:
     layer: Layer
     page: str = field(repr=False)
     explains: tuple[str, ...]
+    signs: tuple[str, ...] = ()
     clues: tuple[Clue, ...] = ()
     proofs: tuple[tuple[str, ...], ...] = ()
     needs: tuple[tuple[str, ...], ...] = ()
@@ -150,7 +141,14 @@ class Cause:
         """
         Every signal that means something for it.
         """
-        named = (*self.proofs, *self.needs, self.explains, self.refuted_by, (clue.signal for clue in self.clues))
+        named = (
+            *self.proofs,
+            *self.needs,
+            self.explains,
+            self.signs,
+            self.refuted_by,
+            (clue.signal for clue in self.clues),
+        )
         return frozenset(signal for signals in named for signal in signals)
 
 
@@ -176,7 +174,7 @@ def weigh(readings: Mapping[str, Reading], causes: Sequence[Cause]) -> list[Weig
     """
     The causes that explain something of what is seen: the surest first, then the weightiest, then in their own order.
     """
-    weighed = [_weighed(cause, readings) for cause in causes if _seen(cause.explains, readings)]
+    weighed = [_weighed(cause, readings) for cause in causes if _seen((*cause.explains, *cause.signs), readings)]
     order = list(CauseVerdict)
     return sorted(weighed, key=lambda found: (order.index(found.verdict), -found.weight))
 
@@ -195,7 +193,8 @@ def unexplained(symptoms: Iterable[str], readings: Mapping[str, Reading], weighe
 
 
 def _weighed(cause: Cause, readings: Mapping[str, Reading]) -> Weighed:
-    weight = len(_seen(cause.explains, readings)) + sum(_worth(clue, readings) for clue in cause.clues)
+    told = _seen((*cause.explains, *cause.signs), readings)
+    weight = len(told) + sum(_worth(clue, readings) for clue in cause.clues)
     return Weighed(
         cause=cause,
         verdict=_verdict(cause, readings, weight),
@@ -209,6 +208,8 @@ def _weighed(cause: Cause, readings: Mapping[str, Reading]) -> Weighed:
 def _verdict(cause: Cause, readings: Mapping[str, Reading], weight: int) -> CauseVerdict:
     if _seen(cause.refuted_by, readings) or any(_none_of(group, readings) for group in cause.needs):
         return CauseVerdict.EXCLUDED
+    if not _seen(cause.explains, readings):
+        return CauseVerdict.POSSIBLE
     if any(_all_of(group, readings) for group in cause.proofs):
         return CauseVerdict.CONFIRMED
     return CauseVerdict.LIKELY if weight >= LIKELY else CauseVerdict.POSSIBLE
@@ -244,7 +245,7 @@ def _for(cause: Cause, readings: Mapping[str, Reading]) -> Iterator[str]:
     for group in cause.needs:
         yield from _seen(group, readings)
     yield from (clue.signal for clue in _by_weight(cause, readings) if _worth(clue, readings) > 0)
-    yield from _seen(cause.explains, readings)
+    yield from _seen((*cause.explains, *cause.signs), readings)
 
 
 def _against(cause: Cause, readings: Mapping[str, Reading]) -> Iterator[str]:

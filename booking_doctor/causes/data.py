@@ -59,7 +59,8 @@ CAUSES: Final = (
 
         Make the columns `timestamptz`, saying which zone the values were written in.
         """,
-        explains=("times-shifted", "schema-timestamp-without-zone", "deployment-clock-skew"),
+        explains=("times-shifted", "deployment-clock-skew"),
+        signs=("schema-timestamp-without-zone",),
         needs=(("times-shifted", "schema-timestamp-without-zone", "deployment-clock-skew"),),
         proofs=(("times-shifted", "schema-timestamp-without-zone"),),
         clues=(Clue("times-shifted", STRONG), Clue("schema-timestamp-without-zone", FAIR)),
@@ -121,12 +122,10 @@ CAUSES: Final = (
 
         Point messages to the remaining customer before deleting. What is lost is in Twilio's log and in the backup.
         """,
-        explains=(
-            *("message-without-customer", "message-orphaned", "message-unrecorded", "booking-sms-not-recorded"),
-            "schema-foreign-key-cascades",
-        ),
+        explains=("message-without-customer", "message-orphaned", "message-unrecorded", "booking-sms-not-recorded"),
+        signs=("schema-foreign-key-cascades",),
         needs=(("customers-deleted", "messages-deleted", "message-without-customer", "schema-foreign-key-cascades"),),
-        proofs=(("messages-follow-customers", "customers-deleted", "messages-deleted"),),
+        proofs=(("messages-follow-customers", "customers-deleted", "messages-deleted-mostly"),),
         clues=(
             Clue("customers-deleted", FAIR, -FAIR),
             Clue("messages-deleted", WEAK, -WEAK),

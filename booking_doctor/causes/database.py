@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer, harmful
+from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
 
 _LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
 """Nothing is stored in the booking, or its text is in no row."""
@@ -73,9 +73,10 @@ CAUSES: Final = (
         Create the policies of the finding `schema-update-blocked`, or use the service key where it was meant. In the
         code, ask for the row back (`.select().single()`), so that no row becomes an error.
         """,
-        explains=("update-filtered", *_LOST),
+        explains=_LOST,
+        signs=("update-filtered",),
         needs=(("update-filtered", "update-filtered-for-us", "update-filtered-perhaps"),),
-        proofs=(("update-filtered", "bookings-bad"),),
+        proofs=(("update-filtered", "bookings-all-bad"),),
         clues=(
             Clue("update-filtered", STRONG),
             Clue("update-filtered-for-us", STRONG),
@@ -113,11 +114,12 @@ CAUSES: Final = (
         Create the policy of the finding `schema-insert-blocked`, or use the service key; leave `.select()` out where
         the row is not needed back.
         """,
-        explains=("logged-policy", "insert-filtered", *_NOT_COPIED),
+        explains=("logged-policy", *_NOT_COPIED),
+        signs=("insert-filtered",),
         needs=(("insert-filtered", "insert-filtered-for-us", "logged-policy"),),
-        proofs=(("insert-filtered", "booking-sms-not-recorded"), *harmful("logged-policy")),
+        proofs=(("insert-filtered", "booking-sms-not-recorded"), ("logged-policy-each-time",)),
         clues=(
-            Clue("logged-policy", STRONG),
+            Clue("logged-policy", STRONG + FAIR),
             Clue("insert-filtered", STRONG),
             Clue("insert-filtered-for-us", FAIR),
             Clue("ids-burnt", FAIR, -WEAK),
@@ -150,15 +152,16 @@ CAUSES: Final = (
 
         Run the GRANT that the finding names, and put it into the migration that makes the table.
         """,
-        explains=("logged-privilege", "update-unprivileged", "insert-unprivileged", *_LOST, "booking-sms-not-recorded"),
+        explains=("logged-privilege", *_LOST, "booking-sms-not-recorded"),
+        signs=("update-unprivileged", "insert-unprivileged"),
         needs=(("update-unprivileged", "insert-unprivileged", "unprivileged-ourselves", "logged-privilege"),),
         proofs=(
-            ("update-unprivileged", "bookings-bad"),
+            ("update-unprivileged", "bookings-all-bad"),
             ("insert-unprivileged", "booking-sms-not-recorded"),
-            *harmful("logged-privilege"),
+            ("logged-privilege-each-time",),
         ),
         clues=(
-            Clue("logged-privilege", STRONG),
+            Clue("logged-privilege", STRONG + FAIR),
             Clue("update-unprivileged", STRONG),
             Clue("insert-unprivileged", STRONG),
             Clue("unprivileged-ourselves", FAIR),
@@ -192,7 +195,8 @@ CAUSES: Final = (
 
         Mend the function so that it returns NEW with these columns as they came, or disable the trigger.
         """,
-        explains=("trigger-changes-metadata", "trigger-drops-messages", *_LOST, "booking-sms-not-recorded"),
+        explains=(*_LOST, "booking-sms-not-recorded"),
+        signs=("trigger-changes-metadata", "trigger-drops-messages"),
         needs=(
             (
                 *("trigger-changes-metadata", "trigger-drops-messages", "trigger-may-change-metadata"),
@@ -200,7 +204,7 @@ CAUSES: Final = (
             ),
         ),
         proofs=(
-            ("trigger-changes-metadata", "bookings-bad"),
+            ("trigger-changes-metadata", "bookings-all-bad"),
             ("trigger-drops-messages", "booking-sms-not-recorded"),
         ),
         clues=(
@@ -237,11 +241,8 @@ CAUSES: Final = (
 
         Make it `jsonb NOT NULL DEFAULT '{}'`.
         """,
-        explains=(
-            "logged-generated",
-            *("schema-column-generated", "schema-metadata-not-jsonb", "booking-metadata-empty"),
-            *("booking-metadata-incomplete", "message-unrecorded"),
-        ),
+        explains=("logged-generated", "booking-metadata-empty", "booking-metadata-incomplete", "message-unrecorded"),
+        signs=("schema-column-generated", "schema-metadata-not-jsonb"),
         needs=(
             (
                 *("metadata-not-writable", "schema-metadata-not-jsonb", "metadata-unreadable", "metadata-null"),
@@ -249,12 +250,12 @@ CAUSES: Final = (
             ),
         ),
         proofs=(
-            ("metadata-not-writable", "bookings-bad"),
-            *harmful("logged-generated"),
+            ("metadata-not-writable", "bookings-all-bad"),
+            ("logged-generated-each-time",),
             ("metadata-unreadable", "schema-metadata-not-jsonb"),
         ),
         clues=(
-            Clue("logged-generated", STRONG),
+            Clue("logged-generated", STRONG + FAIR),
             Clue("metadata-not-writable", STRONG),
             Clue("schema-metadata-not-jsonb", STRONG),
             Clue("metadata-unreadable", FAIR),
@@ -300,13 +301,15 @@ CAUSES: Final = (
             "booking-sms-not-recorded",
         ),
         needs=(("ids-burnt", "logged-not-null-customer", "logged-not-null"),),
-        proofs=(("logged-not-null-customer",),),
+        proofs=(("logged-not-null-customer-each-time",),),
         clues=(
             Clue("ids-burnt-per-booking", STRONG),
             Clue("ids-burnt", FAIR),
-            Clue("logged-not-null", STRONG),
+            Clue("logged-not-null-customer", STRONG + FAIR),
+            Clue("logged-not-null", FAIR),
             Clue("schema-customer-id-required", WEAK, -STRONG),
             Clue("logged-check", -STRONG),
+            Clue("logged-foreign-key", -STRONG),
             Clue("logged-policy", -STRONG),
             Clue("insert-filtered", -STRONG),
             Clue("schema-status-not-accepted", -FAIR),
@@ -339,11 +342,11 @@ CAUSES: Final = (
         """,
         explains=("logged-foreign-key", "inserts-rolled-back", *_NOT_COPIED),
         needs=(("inserts-rolled-back", "logged-foreign-key"),),
-        proofs=harmful("logged-foreign-key"),
+        proofs=(("logged-foreign-key-each-time",),),
         clues=(
-            Clue("logged-foreign-key", STRONG),
+            Clue("logged-foreign-key", STRONG + FAIR),
             Clue("inserts-rolled-back", STRONG),
-            Clue("schema-sid-not-unique", FAIR),
+            Clue("schema-sid-not-unique", WEAK),
             Clue("logged-unique", -STRONG),
             Clue("texts-sent-twice", -WEAK),
         ),
@@ -373,11 +376,12 @@ CAUSES: Final = (
 
         Translate Twilio's words before writing, or widen the constraint with NOT VALID and VALIDATE.
         """,
-        explains=("logged-check", "schema-status-not-accepted", "ids-burnt", *_NOT_COPIED),
+        explains=("logged-check", "ids-burnt", *_NOT_COPIED),
+        signs=("schema-status-not-accepted",),
         needs=(("schema-status-not-accepted", "logged-check", "ids-burnt"),),
-        proofs=harmful("logged-check"),
+        proofs=(("logged-check-each-time",),),
         clues=(
-            Clue("logged-check", STRONG),
+            Clue("logged-check", STRONG + FAIR),
             Clue("schema-status-not-accepted", STRONG),
             Clue("ids-burnt", FAIR),
             Clue("ids-burnt-per-booking", -WEAK),
@@ -445,11 +449,12 @@ CAUSES: Final = (
 
         Give the role a time-out that serves, an index on the token, and migrations a `lock_timeout`.
         """,
-        explains=("statements-hurried", "logged-timeout", *_LOST),
+        explains=("logged-timeout", *_LOST),
+        signs=("statements-hurried",),
         needs=(("statements-hurried", "logged-timeout"),),
-        proofs=harmful("logged-timeout"),
+        proofs=(("logged-timeout-each-time",),),
         clues=(
-            Clue("logged-timeout", STRONG),
+            Clue("logged-timeout", STRONG + FAIR),
             Clue("statements-hurried", STRONG),
             Clue("bookings-some-bad", FAIR),
             Clue("bookings-all-bad", -WEAK),
@@ -482,9 +487,9 @@ CAUSES: Final = (
         """,
         explains=("logged-prepared", *_LOST),
         needs=(("env-transaction-pooler", "logged-prepared"),),
-        proofs=harmful("logged-prepared"),
+        proofs=(("logged-prepared-each-time",),),
         clues=(
-            Clue("logged-prepared", STRONG),
+            Clue("logged-prepared", STRONG + FAIR),
             Clue("env-transaction-pooler", WEAK),
             Clue("bookings-some-bad", FAIR),
             Clue("bookings-all-bad", -FAIR),
@@ -514,11 +519,12 @@ CAUSES: Final = (
 
         Lead the application to the primary; free disk space; `ALTER … RESET default_transaction_read_only`.
         """,
-        explains=("database-is-replica", "role-read-only", "logged-read-only", *_LOST),
+        explains=("logged-read-only", *_LOST),
+        signs=("database-is-replica", "role-read-only"),
         needs=(("database-is-replica", "role-read-only", "logged-read-only"),),
-        proofs=(("role-read-only", "bookings-bad"), *harmful("logged-read-only")),
+        proofs=(("role-read-only", "bookings-all-bad"), ("logged-read-only-each-time",)),
         clues=(
-            Clue("logged-read-only", STRONG),
+            Clue("logged-read-only", STRONG + FAIR),
             Clue("role-read-only", STRONG),
             Clue("database-is-replica", STRONG),
             Clue("updates-came-once", -FAIR),
@@ -550,23 +556,30 @@ CAUSES: Final = (
 
         Narrow the job's condition to what is closed, and let it archive first.
         """,
-        explains=("cron-empties-bookings", *_LOST),
+        explains=(*_LOST, "message-orphaned"),
+        signs=("cron-empties-bookings",),
         needs=(
-            ("bookings-bad", "cron-empties-bookings"),
+            ("bookings-bad", "cron-empties-bookings", "bookings-deleted"),
             (
                 *("cron-empties-bookings", "cron-deletes-bookings", "function-empties-bookings"),
                 *("bookings-old-ones-bad", "bookings-emptied-at-one-age"),
             ),
         ),
         proofs=(
-            ("cron-empties-bookings",),
+            ("cron-empties-bookings", "bookings-old-ones-bad"),
+            ("cron-empties-bookings", "bookings-emptied-at-one-age"),
             ("function-empties-bookings", "bookings-emptied-at-one-age"),
+            ("bookings-emptied-at-one-age", "bookings-old-ones-bad"),
+            ("cron-deletes-bookings", "bookings-deleted", "texts-mostly-orphaned"),
         ),
         clues=(
             Clue("bookings-emptied-at-one-age", STRONG),
             Clue("bookings-old-ones-bad", FAIR, -WEAK),
             Clue("function-empties-bookings", STRONG),
+            Clue("cron-empties-bookings", FAIR),
             Clue("cron-deletes-bookings", WEAK),
+            Clue("bookings-deleted", WEAK),
+            Clue("texts-mostly-orphaned", WEAK),
             Clue("ids-burnt-per-booking", -FAIR),
         ),
         remedy="Narrow what the job takes to closed bookings; until then: SELECT cron.unschedule(JOBID);",
@@ -595,8 +608,8 @@ CAUSES: Final = (
         """,
         explains=("logged-schema-cache", *_LOST),
         needs=(("logged-schema-cache",),),
-        proofs=harmful("logged-schema-cache"),
-        clues=(Clue("logged-schema-cache", STRONG), Clue("bookings-all-bad", WEAK)),
+        proofs=(("logged-schema-cache-each-time",),),
+        clues=(Clue("logged-schema-cache", STRONG + FAIR), Clue("bookings-all-bad", WEAK)),
         remedy="Run: NOTIFY pgrst, 'reload schema';",
     ),
     Cause(
@@ -622,10 +635,16 @@ CAUSES: Final = (
 
         Drop the rule, or lead the application to the table behind the view.
         """,
-        explains=("update-swallowed", "insert-swallowed", *_LOST, "booking-sms-not-recorded"),
-        needs=(("update-swallowed", "insert-swallowed"),),
-        proofs=(("update-swallowed", "bookings-bad"), ("insert-swallowed", "booking-sms-not-recorded")),
-        clues=(Clue("update-swallowed", STRONG), Clue("insert-swallowed", STRONG)),
+        explains=(*_LOST, "booking-sms-not-recorded"),
+        signs=("update-swallowed", "insert-swallowed"),
+        needs=(("update-swallowed", "insert-swallowed", "update-swallowed-perhaps"),),
+        proofs=(("update-swallowed", "bookings-all-bad"), ("insert-swallowed", "booking-sms-not-recorded")),
+        clues=(
+            Clue("update-swallowed", STRONG),
+            Clue("insert-swallowed", STRONG),
+            Clue("update-swallowed-perhaps", STRONG),
+            Clue("texts-of-bad-sent", WEAK, -WEAK),
+        ),
         remedy="Drop the rule: booking-doctor check-schema has the statement.",
         remedies=("schema-update-blocked", "schema-insert-blocked"),
     ),

@@ -9,8 +9,8 @@ from concurrent.futures import Executor
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from booking_doctor.causes import CATALOGUE, SIGNALS
-from booking_doctor.causes.cause import Cause, Weighed, unexplained, weigh
+from booking_doctor.causes import CATALOGUE, SIGNALS, STANDING
+from booking_doctor.causes.cause import Cause, Reading, Weighed, unexplained, unknown, weigh
 from booking_doctor.causes.mysteries import answers
 from booking_doctor.causes.onset import onset
 from booking_doctor.causes.signals import HAPPENED, Dossier, read
@@ -33,7 +33,7 @@ def diagnose(evidence: Evidence, outcomes: Sequence[Outcome], executor: Executor
         outcomes: What came of the checks.
     """
     dossier = Dossier(evidence=evidence, outcomes={outcome.check.name: outcome for outcome in outcomes})
-    readings = read(SIGNALS.values(), dossier, executor)
+    readings = _at_the_time(read(SIGNALS.values(), dossier, executor), dossier)
     weighed = weigh(readings, list(CATALOGUE.values()))
     happened = [name for name, outcome in dossier.outcomes.items() if _matters(outcome)]
     return Diagnosis(
@@ -44,6 +44,19 @@ def diagnose(evidence: Evidence, outcomes: Sequence[Outcome], executor: Executor
         onset=_or_none(onset, evidence),
         impact=_impact(evidence, outcomes),
     )
+
+
+def _at_the_time(readings: Mapping[str, Reading], dossier: Dossier) -> dict[str, Reading]:
+    """
+    The readings as far as they speak of the time of the fault: where that is over, what is not there now may have been.
+    """
+    found = _or_none(lambda asked: asked.once(population), dossier.evidence)
+    if found is None or not found.mended:
+        return dict(readings)
+    over = unknown(
+        f"it is not so now, but bookings are in order again since {found.siege[0].case.created_at:%Y-%m-%d %H:%M} UTC"
+    )
+    return {name: over if name in STANDING and is_.seen is False else is_ for name, is_ in readings.items()}
 
 
 def _matters(outcome: Outcome) -> bool:
@@ -73,6 +86,8 @@ def _verdict(weighed: Sequence[Weighed], happened: bool) -> str:
             return f"confirmed: {first.id}" + (f", and {', '.join(others)} as well" if others else "")
         case CauseVerdict.LIKELY:
             return f"most likely {first.id}" + (f", or {' or '.join(others)}" if others else "") + ", not confirmed"
+        case _ if not happened:
+            return f"no harm is seen; what is set up wrongly could do some: {', '.join([first.id, *others])}"
         case _:
             return f"nothing is decided; possible: {', '.join([first.id, *others])}"
 

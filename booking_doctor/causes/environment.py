@@ -50,7 +50,8 @@ CAUSES: Final = (
 
         Set it for Production and deploy again; check all variables when the application starts.
         """,
-        explains=("env-missing", "env-not-in-production", "missing-elsewhere", *_UNSENT),
+        explains=_UNSENT,
+        signs=("env-missing", "env-not-in-production", "missing-elsewhere"),
         proofs=(("missing-in-production", "texts-of-bad-missing"), ("missing-elsewhere", "texts-of-bad-missing")),
         clues=(
             Clue("missing-in-production", STRONG),
@@ -87,7 +88,8 @@ CAUSES: Final = (
 
         Deploy again from the same commit; promoting does not renew variables.
         """,
-        explains=("env-newer-than-build", *_UNSENT),
+        explains=_UNSENT,
+        signs=("env-newer-than-build",),
         needs=(("newer-than-build", "env-newer-than-build"),),
         proofs=(("newer-than-build", "texts-of-bad-missing"),),
         clues=(Clue("newer-than-build", STRONG), Clue("missing-in-production", -FAIR), *_BEFORE_THE_CALL),
@@ -117,10 +119,17 @@ CAUSES: Final = (
 
         Write it again without what does not belong there (`printf '%s'` adds no line end), and check it at the start.
         """,
-        explains=("env-whitespace", "env-placeholder", "env-malformed", "value-dirty", *_UNSENT),
+        explains=_UNSENT,
+        signs=("env-whitespace", "env-placeholder", "env-malformed", "value-dirty"),
         needs=(("value-dirty", "env-whitespace", "env-placeholder", "env-malformed"),),
-        proofs=(("value-dirty",),),
-        clues=(Clue("value-dirty", STRONG), Clue("texts-of-bad-missing", FAIR), Clue("key-is-public", -WEAK)),
+        proofs=(("value-dirty", "texts-of-bad-missing"),),
+        clues=(
+            Clue("value-dirty", STRONG),
+            Clue("texts-of-bad-missing", FAIR, -STRONG),
+            Clue("texts-of-bad-sent", -FAIR),
+            Clue("ids-burnt-per-booking", -FAIR),
+            Clue("key-is-public", -WEAK),
+        ),
         remedy="Write the value again: booking-doctor check-env says which, and what is wrong with it.",
         remedies=("env-whitespace", "env-placeholder", "env-malformed"),
     ),
@@ -148,15 +157,15 @@ CAUSES: Final = (
 
         Take address, key and database from one project, and compare them when the application starts.
         """,
-        explains=(
-            *(
-                "projects-differ",
-                "databases-differ",
-                "role-searches-elsewhere",
-                "schema-homonym",
-                "schema-table-missing",
-            ),
-            *("message-orphaned", "env-conflict", "other-database-there", "probe-not-stored"),
+        explains=("message-orphaned", "probe-not-stored"),
+        signs=(
+            "projects-differ",
+            "databases-differ",
+            "role-searches-elsewhere",
+            "schema-homonym",
+            "schema-table-missing",
+            "env-conflict",
+            "other-database-there",
         ),
         needs=(
             (
@@ -164,8 +173,14 @@ CAUSES: Final = (
                 *("texts-mostly-orphaned", "schema-table-missing", "other-database-there", "probe-not-stored"),
             ),
         ),
-        proofs=(("projects-differ",), ("role-searches-elsewhere",), ("other-database-there", "probe-not-stored")),
+        proofs=(
+            ("projects-differ", "texts-mostly-orphaned"),
+            ("role-searches-elsewhere", "texts-mostly-orphaned"),
+            ("other-database-there", "probe-not-stored"),
+        ),
         clues=(
+            Clue("projects-differ", STRONG),
+            Clue("role-searches-elsewhere", STRONG),
             Clue("databases-differ", FAIR),
             Clue("other-database-there", STRONG),
             Clue("probe-not-stored", STRONG),
@@ -199,10 +214,15 @@ CAUSES: Final = (
 
         Set the service key; keep a client of its own for it, without a session (`persistSession: false`).
         """,
-        explains=("key-is-public", *_LOST),
+        explains=_LOST,
+        signs=("key-is-public",),
         needs=(("key-is-public", "update-filtered", "update-filtered-for-us", "update-unprivileged"),),
-        proofs=(("key-is-public",),),
-        clues=(Clue("update-filtered-for-us", WEAK), Clue("texts-of-bad-sent", WEAK, -WEAK)),
+        proofs=(("key-is-public", "bookings-all-bad", "texts-of-bad-sent"),),
+        clues=(
+            Clue("key-is-public", STRONG),
+            Clue("update-filtered-for-us", WEAK),
+            Clue("texts-of-bad-sent", WEAK, -WEAK),
+        ),
         remedy="Set SUPABASE_SERVICE_ROLE_KEY to the service key: booking-doctor check-env says what is there.",
         remedies=("env-malformed",),
     ),
@@ -229,10 +249,8 @@ CAUSES: Final = (
 
         Set SID and token of one account in both places; store the account's SID with every message.
         """,
-        explains=(
-            *("message-unknown-to-twilio", "sids-of-bookings-unknown", "refused-foreign-sender", "account-differs"),
-            "other-account-there",
-        ),
+        explains=("message-unknown-to-twilio", "booking-metadata-incomplete", "refused-foreign-sender"),
+        signs=("account-differs", "other-account-there"),
         needs=(
             (
                 *("sids-unknown", "sids-of-bookings-unknown", "refused-foreign-sender", "sender-not-owned"),
@@ -240,7 +258,7 @@ CAUSES: Final = (
             ),
         ),
         proofs=(
-            ("refused-foreign-sender-to-known",),
+            ("refused-foreign-sender-mostly",),
             ("account-differs", "every-sid-unknown"),
             ("other-account-there", "every-sid-unknown"),
         ),
@@ -250,6 +268,7 @@ CAUSES: Final = (
             Clue("other-account-there", STRONG),
             Clue("region-redirects", FAIR),
             Clue("refused-foreign-sender", FAIR),
+            Clue("refused-foreign-sender-mostly", STRONG),
             Clue("unknown-rows-unpriced", -WEAK, WEAK),
             Clue("credential-is-for-tests", -STRONG),
             Clue("magic-sender", -STRONG),
@@ -281,17 +300,16 @@ CAUSES: Final = (
 
         Set the live credentials in Production, and the test ones nowhere else than in tests.
         """,
-        explains=(
-            *("credential-is-for-tests", "magic-sender", "message-unknown-to-twilio", "sids-of-bookings-unknown"),
-            "env-placeholder",
-        ),
+        explains=("magic-sender", "message-unknown-to-twilio", "booking-metadata-incomplete"),
+        signs=("credential-is-for-tests", "env-placeholder"),
         needs=(("credential-is-for-tests", "magic-sender", "sids-unknown", "sids-of-bookings-unknown"),),
         proofs=(
-            ("credential-is-for-tests",),
+            ("credential-is-for-tests", "no-status-final"),
             ("magic-sender", "sids-unknown"),
             ("magic-sender", "sids-of-bookings-unknown"),
         ),
         clues=(
+            Clue("credential-is-for-tests", STRONG),
             Clue("magic-sender", STRONG, -WEAK),
             Clue("unknown-rows-unpriced", FAIR, -FAIR),
             Clue("every-sid-unknown", FAIR, -WEAK),

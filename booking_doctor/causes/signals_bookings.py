@@ -5,7 +5,7 @@ What the window's bookings show: how many are bad and since when, what their met
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -24,6 +24,12 @@ from booking_doctor.errors import SettingsError, SourceError
 
 MOST: Final = 0.9
 """A share that stands for all: a straggler or two does not make a fault one that comes and goes."""
+
+MOSTLY: Final = 0.5
+"""A share from which on one cause is what a fault is about, and not something beside it."""
+
+STRAYS: Final = 0.2
+"""A share of bad bookings that may have another cause than the rest."""
 
 FEW: Final = 3
 """So many bookings are needed before their share says anything."""
@@ -70,14 +76,20 @@ class Population:
 
     Attributes:
         bad: Newest first. One whose text is recorded after all is in order.
-        since: How many there are since the first bad one, itself included.
+        siege: The bad ones from when the fault began to when it ended, strays before and after left out.
+        among: How many there were meanwhile, good ones too.
+        later: How many good ones there are after the last bad one.
+        last: The newest of all.
     """
 
     total: int
     bad: Sequence[Bad]
-    since: int = 0
+    siege: Sequence[Bad] = ()
+    among: int = 0
+    later: int = 0
     first_good: datetime | None = None
     last_good: datetime | None = None
+    last: datetime | None = None
 
     @property
     def good(self) -> int:
@@ -89,9 +101,16 @@ class Population:
     @property
     def share(self) -> float:
         """
-        How many of those since the first bad one are bad.
+        How many of those made while the fault lasted are bad.
         """
-        return len(self.bad) / self.since if self.since else 0.0
+        return len(self.siege) / self.among if self.among else 0.0
+
+    @property
+    def mended(self) -> bool:
+        """
+        Whether so many are in order since the last bad one that the fault is over.
+        """
+        return self.share >= MOST and self.later >= FEW
 
     def empty(self) -> list[Bad]:
         """
@@ -101,9 +120,15 @@ class Population:
 
 
 _TOTALS: Final = """
-SELECT count(*) AS total, count(*) FILTER (WHERE created_at >= :first_bad) AS since,
-  min(created_at) FILTER (WHERE good) AS first_good, max(created_at) FILTER (WHERE good) AS last_good
+SELECT count(*) AS total, min(created_at) FILTER (WHERE good) AS first_good, max(created_at) FILTER (WHERE good) AS last_good,
+  max(created_at) AS last, count(*) FILTER (WHERE good AND created_at > :last_bad) AS later
 FROM judged WHERE status IN ('pending', 'confirmed')
+"""
+
+_NUMBERED: Final = """
+SELECT id, number FROM (
+  SELECT id, row_number() OVER (ORDER BY created_at DESC, id DESC) AS number FROM judged WHERE status IN ('pending', 'confirmed')
+) n WHERE id = ANY (CAST(:ids AS text[])) ORDER BY number
 """
 
 _RECORDED: Final = """
@@ -125,8 +150,38 @@ def population(evidence: Evidence) -> Population:
     cases = [case for case in (*found.cases, *found.closed) if case.status in {"pending", "confirmed"}]
     recorded = _recorded(evidence, [case.id for case in cases])
     bad = sorted(_fates(evidence, cases, recorded), key=lambda bad: bad.case.created_at, reverse=True)
-    first_bad = bad[-1].case.created_at if bad else evidence.window.until
-    return Population(bad=bad, **asked(evidence, _TOTALS, first_bad=first_bad)[0])
+    last_bad = bad[0].case.created_at if bad else evidence.window.until
+    totals = asked(evidence, _TOTALS, last_bad=last_bad)[0]
+    numbers = (
+        {row["id"]: row["number"] for row in asked(evidence, _NUMBERED, ids=[one.case.id for one in bad])}
+        if bad
+        else {}
+    )
+    siege = _siege([one for one in bad if one.case.id in numbers], numbers)
+    among = numbers[siege[-1].case.id] - numbers[siege[0].case.id] + 1 if siege else 0
+    return Population(bad=bad, siege=siege, among=among, **totals)
+
+
+def _siege(bad: Sequence[Bad], numbers: Mapping[str, int]) -> Sequence[Bad]:
+    """
+    The bad ones without the strays at either end: what lies apart from the rest has another cause.
+
+    Args:
+        numbers: The place of each among all bookings, good ones too, newest first.
+    """
+    places = [numbers[one.case.id] for one in bad]
+    oldest = _dense(places)
+    newest = _dense([-place for place in reversed(places[:oldest])])
+    return bad[oldest - newest : oldest]
+
+
+def _dense(places: Sequence[int]) -> int:
+    """
+    Of how many of these places, from the first on, the most of what lies between them is made.
+    """
+    least = len(places) - int(STRAYS * len(places))
+    counts = range(max(least, 1), len(places) + 1)
+    return max(counts, key=lambda count: (count / (places[count - 1] - places[0] + 1), count), default=0)
 
 
 def _recorded(evidence: Evidence, ids: Sequence[str]) -> set[str]:
@@ -223,15 +278,10 @@ def bookings_bad(dossier: Dossier) -> Reading:
 @signal
 def bookings_all_bad(dossier: Dossier) -> Reading:
     """
-    Since the first bad booking nearly all are bad: what is wrong is wrong for everybody.
+    While the fault lasts nearly all bookings are bad: what is wrong is wrong for everybody.
     """
     found = dossier.once(population)
-    if not found.bad:
-        return unknown(_healthy(found))
-    if found.since < FEW:
-        return unknown(f"there are only {_bookings(found.since)} since the first bad one")
-    words = f"{len(found.bad):,} of {_bookings(found.since)} since {_moment(found.bad[-1].case.created_at)} are bad"
-    return seen(words) if found.share >= MOST else absent(words)
+    return _while_it_lasts(found, seen if found.share >= MOST else absent)
 
 
 @signal
@@ -240,12 +290,17 @@ def bookings_some_bad(dossier: Dossier) -> Reading:
     Bad and good bookings alternate: what is wrong depends on the booking, on load or on luck.
     """
     found = dossier.once(population)
+    return _while_it_lasts(found, seen if found.share < MOST else absent)
+
+
+def _while_it_lasts(found: Population, judge: Callable[[str], Reading]) -> Reading:
     if not found.bad:
         return unknown(_healthy(found))
-    if found.since < FEW:
-        return unknown(f"there are only {_bookings(found.since)} since the first bad one")
-    words = f"{len(found.bad):,} of {_bookings(found.since)} since the first bad one are bad, the others are in order"
-    return seen(words) if found.share < MOST else absent("good ones do not come in between")
+    if found.among < FEW:
+        return unknown(f"there are only {_bookings(found.among)} since the first bad one")
+    first, last = found.siege[-1].case.created_at, found.siege[0].case.created_at
+    since = f"from {_moment(first)} to {_moment(last)}" if found.mended else f"since {_moment(first)}"
+    return judge(f"{len(found.siege):,} of {_bookings(found.among)} {since} are bad")
 
 
 @signal
@@ -256,7 +311,7 @@ def bookings_turned_bad(dossier: Dossier) -> Reading:
     found = dossier.once(population)
     if not found.bad:
         return unknown(_healthy(found))
-    first_bad = found.bad[-1].case.created_at
+    first_bad = found.siege[-1].case.created_at
     before = found.first_good is not None and found.first_good < first_bad
     if not before:
         return absent("no good booking came before the first bad one")
@@ -275,6 +330,27 @@ def bookings_old_ones_bad(dossier: Dossier) -> Reading:
     if found.first_good is None or found.first_good <= newest_bad:
         return absent("good and bad ones are of the same age")
     return seen(f"all bookings made until {_moment(newest_bad)} are bad and all later ones are good")
+
+
+_PACE: Final = """
+SELECT percentile_cont(0.9) WITHIN GROUP (ORDER BY gap) AS gap, count(*) AS bookings FROM (
+  SELECT EXTRACT(epoch FROM created_at - lag(created_at) OVER (ORDER BY created_at)) AS gap FROM judged) g
+"""
+_LONG: Final = 3
+"""So many times the usual gap between two bookings is no chance."""
+
+
+@signal
+def bookings_stopped(dossier: Dossier) -> Reading:
+    """
+    Bookings came at some pace, and none has come for much longer than that.
+    """
+    found, row = dossier.once(population), asked(dossier.evidence, _PACE)[0]
+    if found.last is None or row["bookings"] < FEW + 1:
+        return unknown("there are too few bookings to have a pace")
+    idle, gap = dossier.evidence.now - found.last, timedelta(seconds=float(row["gap"]))
+    words = f"the last booking was made {_age(idle)} ago, and nine of ten gaps between two are below {_age(gap)}"
+    return seen(words) if idle > _LONG * gap else absent(words)
 
 
 _LIVES: Final = """
@@ -546,6 +622,11 @@ def _healthy(found: Population) -> str:
 
 def _bookings(number: int) -> str:
     return f"{number:,} booking" if number == 1 else f"{number:,} bookings"
+
+
+def _age(age: timedelta) -> str:
+    hours, minutes = divmod(round(age.total_seconds() / 60), 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _moment(moment: datetime) -> str:

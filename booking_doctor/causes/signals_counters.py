@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
 from booking_doctor.causes.signals import Dossier, signal
-from booking_doctor.causes.signals_bookings import FEW, population
+from booking_doctor.causes.signals_bookings import FEW, MOSTLY, comparison_of, of_log, population
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.schema import needed
 
@@ -127,9 +127,11 @@ def _updates(dossier: Dossier, least: float, most: float) -> Reading:
     found = dossier.once(updates)
     if isinstance(found, str):
         return unknown(found)
-    if not found.clear:
-        return unknown("the other bookings' UPDATEs cannot be told from theirs")
-    return seen(found.words) if least * found.bad <= found.left <= most * found.bad else absent(found.words)
+    if found.clear:
+        return seen(found.words) if least * found.bad <= found.left <= most * found.bad else absent(found.words)
+    # NOTE: beside many others a number that fits exactly is no chance; any other may be made up of anything.
+    exact = least <= 1 <= most and abs(found.left - found.bad) <= 0.1 * found.bad
+    return seen(found.words) if exact else unknown("the other bookings' UPDATEs cannot be told from theirs")
 
 
 @signal
@@ -232,7 +234,7 @@ class Gaps:
     Attributes:
         ever, lately: How many in all, and how many since the first bad booking or, without one, in the window.
         refused: How many in all that belong to inserts that never got as far as the table; None where counters are silent.
-        bookings: How many bookings were initiated meanwhile.
+        bookings, bad: How many bookings were initiated meanwhile, and how many of them are bad.
         to_the_end: Whether the sequence itself could be read, not only the last row.
     """
 
@@ -240,6 +242,7 @@ class Gaps:
     lately: int
     refused: int | None
     bookings: int
+    bad: int
     to_the_end: bool
 
     @property
@@ -261,7 +264,7 @@ def gaps(evidence: Evidence) -> Gaps | str:
         return f"the ids of messages are {sequence['type']}, which leave no gaps"
     if sequence["cache"] not in {None, 1}:
         return "sessions draw ids in advance, which leaves gaps of its own"
-    since = found.bad[-1].case.created_at - timedelta(minutes=1) if found.bad else evidence.window.since
+    since = found.siege[-1].case.created_at - timedelta(minutes=1) if found.siege else evidence.window.since
     ids = database.rows(_IDS, since=since)[0]
     last = max(filter(None, (sequence["last_value"], ids["last"])), default=0)
     first = ids["first"] or 1
@@ -274,7 +277,8 @@ def gaps(evidence: Evidence) -> Gaps | str:
         ever=ever,
         lately=max(last - before - after, 0),
         refused=max(ever - counters.deleted - counters.rolled_back, 0) if counters and counted else None,
-        bookings=found.since if found.bad else found.total,
+        bookings=found.among if found.bad else found.total,
+        bad=len(found.siege),
         to_the_end=bool(sequence["readable"]),
     )
 
@@ -311,7 +315,10 @@ def ids_burnt_per_booking(dossier: Dossier) -> Reading:
     if not found.bookings or not found.burnt:
         return absent("ids are not missing at the pace of bookings")
     words = f"{found.burnt:,} ids of messages were burnt while {found.bookings:,} bookings were initiated"
-    return seen(words) if found.burnt >= FEW and 0.5 <= found.burnt / found.bookings <= 2.5 else absent(words)
+    if found.bad and found.bad < found.bookings:
+        words = f"{words}, {found.bad:,} of them bad"
+    paces = [found.burnt / bookings for bookings in (found.bookings, found.bad) if bookings]
+    return seen(words) if found.burnt >= FEW and any(0.5 <= pace <= 2.5 for pace in paces) else absent(words)
 
 
 @signal
@@ -359,6 +366,33 @@ def messages_deleted(dossier: Dossier) -> Reading:
     if isinstance(counters, Reading):
         return counters
     words = f"{counters.deleted:,} rows of messages were deleted"
+    return seen(words) if counters.deleted else absent(words)
+
+
+@signal
+@of_log
+def messages_deleted_mostly(dossier: Dossier) -> Reading:
+    """
+    Rows of messages were deleted, and enough of them to be what most unrecorded texts are missing from.
+    """
+    counters = _message_counters(dossier)
+    if isinstance(counters, Reading):
+        return counters
+    comparison = comparison_of(dossier.evidence)
+    lost = comparison.counts["unrecorded"] if comparison else 0
+    words = f"{counters.deleted:,} rows of messages were deleted, and {lost:,} texts are not recorded"
+    return seen(words) if counters.deleted and counters.deleted >= MOSTLY * lost else absent(words)
+
+
+@signal
+def bookings_deleted(dossier: Dossier) -> Reading:
+    """
+    Pending bookings were deleted.
+    """
+    counters = dossier.once(booking_counters)
+    if counters is None or counters.inserted - counters.deleted < counters.rows:
+        return unknown("the counters of pending bookings do not cover their rows")
+    words = f"{counters.deleted:,} pending bookings were deleted"
     return seen(words) if counters.deleted else absent(words)
 
 

@@ -54,16 +54,31 @@ def update_filtered_for_us(dossier: Dossier) -> Reading:
     return _obstacle(dossier, "schema-update-blocked", {"policy"}, known_role=False)
 
 
+def _perhaps(dossier: Dossier, kind: str) -> Reading:
+    """
+    Whether such an obstacle stands in the way of some rows.
+    """
+    reading = dossier.finding("schema-update-blocked")
+    for finding in dossier.findings("schema-update-blocked"):
+        if kind in _told(finding, "perhaps"):
+            return seen(finding.summary.removesuffix("."))
+    return absent(f"no {kind} depends on the row") if reading.seen else reading
+
+
 @signal
 def update_filtered_perhaps(dossier: Dossier) -> Reading:
     """
     Whether the application's role may update a pending booking depends on the row, by its policies.
     """
-    reading = dossier.finding("schema-update-blocked")
-    for finding in dossier.findings("schema-update-blocked"):
-        if "policy" in _told(finding, "perhaps"):
-            return seen(finding.summary.removesuffix("."))
-    return absent("no policy depends on the row") if reading.seen else reading
+    return _perhaps(dossier, "policy")
+
+
+@signal
+def update_swallowed_perhaps(dossier: Dossier) -> Reading:
+    """
+    A rule does something else instead of the UPDATE of some rows.
+    """
+    return _perhaps(dossier, "rule")
 
 
 @signal

@@ -200,6 +200,14 @@ def credential_refused(dossier: Dossier) -> Reading:
 
 
 @signal
+def account_inactive(dossier: Dossier) -> Reading:
+    """
+    Twilio says that the account is not active, whoever asks.
+    """
+    return _of(dossier, "env-rejected", lambda f: "status" in f.evidence, "the account is active")
+
+
+@signal
 def sender_not_owned(dossier: Dossier) -> Reading:
     """
     The number that sends is none of this account's, or has no SMS.

@@ -193,7 +193,7 @@ def every_sid_unknown(dossier: Dossier) -> Reading:
     known = [
         found
         for found in dossier.evidence.comparison.discrepancies
-        if found.message and found.message.happened_at >= since
+        if found.message and not found.message.rejected and found.message.happened_at >= since
     ]
     rows = dossier.evidence.database.rows(
         "SELECT count(*) AS rows FROM {messages} WHERE {messages.created_at} >= :since", since=since

@@ -6,14 +6,13 @@ A refusal or a loss weighs more where it hits somebody whom the application know
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from booking_doctor.causes.cause import Reading, absent, seen
 from booking_doctor.causes.signals import Dossier, Signal, signal
-from booking_doctor.causes.signals_bookings import MOST, comparison_of, of_log
+from booking_doctor.causes.signals_bookings import FEW, MOST, MOSTLY, Fate, comparison_of, of_log, population
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.survey import asked
 from booking_doctor.core.model import e164
@@ -26,6 +25,12 @@ _KNOWN: Final = """
 SELECT CAST(p.{pending_bookings.customer_phone} AS text) AS phone FROM {pending_bookings} p
 WHERE p.{pending_bookings.created_at} >= :since
 UNION SELECT CAST(c.{customers.phone} AS text) FROM {customers} c
+"""
+
+
+_KEPT: Final = """
+SELECT CAST(p.{pending_bookings.customer_phone} AS text) AS phone, p.document #>> '{initial_sms,code}' AS code FROM document p
+WHERE p.document #>> '{initial_sms,state}' = 'rejected' AND p.document #>> '{initial_sms,code}' <> ''
 """
 
 
@@ -45,24 +50,25 @@ class Refusal:
 
 def refusals(evidence: Evidence) -> list[Refusal]:
     """
-    The window's refusals.
+    The window's refusals, as Twilio's log has them and as bookings have kept them.
 
     Raises:
         DatabaseError: Whose phones they are could not be read.
     """
-    refused = [discrepancy.message for discrepancy in disagreeing(evidence, Kind.REJECTED) if discrepancy.message]
-    if not refused:
-        return []
-    rows = evidence.database.rows(_KNOWN, since=evidence.window.since)
-    known = {e164(row["phone"], evidence.region) or row["phone"] for row in rows}
+    messages = [discrepancy.message for discrepancy in disagreeing(evidence, Kind.REJECTED) if discrepancy.message]
+    logged = [(message.error_code, message.to) for message in messages]
+    kept = [(int(row["code"]), row["phone"]) for row in asked(evidence, _KEPT) if row["code"].isdecimal()]
+    rows = evidence.database.rows(_KNOWN, since=evidence.window.since) if logged else []
+    known = {_number(row["phone"], evidence) for row in rows}
+    told = {(code, _number(to, evidence)) for code, to in logged}
     return [
-        Refusal(
-            code=message.error_code,
-            to=message.to,
-            known=(e164(message.to, evidence.region) or message.to) in known,
-        )
-        for message in refused
+        *(Refusal(code=code, to=to, known=_number(to, evidence) in known) for code, to in logged),
+        *(Refusal(code=code, to=to, known=True) for code, to in kept if (code, _number(to, evidence)) not in told),
     ]
+
+
+def _number(phone: str | None, evidence: Evidence) -> str | None:
+    return e164(phone, evidence.region) or phone
 
 
 def disagreeing(evidence: Evidence, *kinds: Kind) -> list[Discrepancy]:
@@ -75,44 +81,62 @@ def disagreeing(evidence: Evidence, *kinds: Kind) -> list[Discrepancy]:
 
 def _refused(name: str, codes: Iterable[int], what: str) -> tuple[Signal, Signal]:
     """
-    Whether Twilio refused a text with such a code; and whether that hit somebody known.
+    Whether Twilio refused a text with such a code; and whether that is what bookings are bad for.
     """
     numbers = frozenset(codes)
 
-    def look(dossier: Dossier, *, known: bool) -> Reading:
-        found = [refusal for refusal in dossier.once(refusals) if refusal.code in numbers and refusal.known >= known]
+    def look(dossier: Dossier) -> Reading:
+        return _told([refusal for refusal in dossier.once(refusals) if refusal.code in numbers], dossier)
+
+    def look_mostly(dossier: Dossier) -> Reading:
+        found, bad = (
+            [one for one in dossier.once(refusals) if one.known and one.code in numbers],
+            dossier.once(population).bad,
+        )
+        hit = [one for one in bad if one.fate is Fate.REFUSED and one.text and one.text.error_code in numbers]
+        comparison = comparison_of(dossier.evidence)
+        total = comparison.counts["twilio_messages"] if comparison else 0
+        enough = len(hit) >= MOSTLY * len(bad) if bad else len(found) >= max(USUALLY_LOST * total, FEW)
+        reading = _told(found, dossier)
+        return reading if enough or not reading.seen else absent(f"{reading.words}, which are few of what is wrong")
+
+    def _told(found: Sequence[Refusal], dossier: Dossier) -> Reading:
         if not found:
-            return absent(f"Twilio refused nothing because {what}")
+            nothing = absent(f"Twilio refused nothing because {what}")
+            return of_log(lambda _: nothing)(dossier)
         told = ", ".join(str(code) for code in sorted({refusal.code or 0 for refusal in found}))
         return seen(f"Twilio refused {counted(len(found), 'text')} because {what} (error {told})")
 
     meaning = f"Twilio refused texts because {what}"
     return (
-        Signal(name=f"refused-{name}", meaning=f"{meaning}.", look=of_log(partial(look, known=False))),
+        Signal(name=f"refused-{name}", meaning=f"{meaning}.", look=look),
         Signal(
-            name=f"refused-{name}-to-known",
-            meaning=f"{meaning}, and they were for customers or bookings.",
-            look=of_log(partial(look, known=True)),
+            name=f"refused-{name}-mostly",
+            meaning=f"{meaning}, and that is what most bad bookings are bad for.",
+            look=look_mostly,
         ),
     )
 
 
-sender, sender_to_known = _refused(
+USUALLY_LOST: Final = 0.05
+"""A few in a hundred texts are refused or lost in every account."""
+
+sender, sender_mostly = _refused(
     "sender", (21212, 21601, 21603, 21606, 21659, 21661), "the sender is not one of this account that can send SMS"
 )
-foreign, foreign_to_known = _refused("foreign-sender", (21660,), "the sender is another account's")
-service, service_to_known = _refused(
+foreign, foreign_mostly = _refused("foreign-sender", (21660,), "the sender is another account's")
+service, service_mostly = _refused(
     "service", (21701, 21703, 21704, 21705), "the messaging service is not there or has no sender"
 )
-country, country_to_known = _refused("country", (21408,), "the account may not text that country")
-opted_out, opted_out_to_known = _refused("opted-out", (21610,), "the recipient has sent STOP")
-trial, trial_to_known = _refused(
+country, country_mostly = _refused("country", (21408,), "the account may not text that country")
+opted_out, opted_out_mostly = _refused("opted-out", (21610,), "the recipient has sent STOP")
+trial, trial_mostly = _refused(
     "trial", (21607, 21608, 572002, 572005), "a trial account texts only numbers that it has verified"
 )
-recipient, recipient_to_known = _refused(
+recipient, recipient_mostly = _refused(
     "recipient", (21211, 21217, 21265, 21604, 21614, 21635), "the recipient's number is none that takes texts"
 )
-suspended, suspended_to_known = _refused(
+suspended, suspended_mostly = _refused(
     "account", (10001, 20003, 20005, 20403, 30002), "the account is suspended or its credentials are refused"
 )
 
@@ -199,7 +223,7 @@ def _undelivered(name: str, codes: Iterable[int], what: str) -> tuple[Signal, Si
             return absent(f"no text was lost because {what}")
         told = ", ".join(map(str, sorted(set(lost))))
         words = f"{len(lost):,} of {counted(total, 'text')} did not arrive because {what} (error {told})"
-        return seen(words) if not many or len(lost) >= USUALLY_LOST * total else absent(words)
+        return seen(words) if not many or len(lost) >= max(USUALLY_LOST * total, FEW) else absent(words)
 
     meaning = f"Texts did not arrive because {what}"
     return (
@@ -211,9 +235,6 @@ def _undelivered(name: str, codes: Iterable[int], what: str) -> tuple[Signal, Si
         ),
     )
 
-
-USUALLY_LOST: Final = 0.05
-"""A few in a hundred texts are lost in every account."""
 
 unregistered, unregistered_often = _undelivered(
     "unregistered", (30018, 30024, 30032, 30033, 30034, 30035), "the sender is not registered with the carriers"
