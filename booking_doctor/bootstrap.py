@@ -33,6 +33,7 @@ from booking_doctor.adapters.twilio import TwilioLog
 from booking_doctor.adapters.vercel import VercelPlatform
 from booking_doctor.adapters.workplace import Workplace
 from booking_doctor.checks.shapes import SHAPES, direct_address, pools_transactions
+from booking_doctor.adapters.twilio_files import TwilioFiles
 from booking_doctor.core.booking import BookingRequest, Confirmed, Initiated
 from booking_doctor.core.flow import Invitation, Strategy, Terms, invite
 from booking_doctor.core.model import e164
@@ -40,7 +41,7 @@ from booking_doctor.core.ports import Clock
 from booking_doctor.core.service import BookingService, SystemClock
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.errors import NotConfigured, PlanRefused, SettingsError
-from booking_doctor.evidence import VariableSource
+from booking_doctor.evidence import Log, VariableSource
 from booking_doctor.findings import Progress
 from booking_doctor.probe import Probe, Target
 from booking_doctor.settings import (
@@ -56,6 +57,7 @@ from booking_doctor.settings import (
     vercel_settings,
 )
 from booking_doctor.sources import Place
+    twilio_senders,
 
 __all__ = [
     "Backing",
@@ -89,6 +91,7 @@ def open_doctor(
     The doctor for the settings that are found there.
 
     Args:
+    log_files: Sequence[Path] = (),
         directory: Where ``.env`` and ``booking-doctor.toml`` are looked for.
         env_files, config: Files named by the caller.
         process: The process environment.
@@ -97,11 +100,13 @@ def open_doctor(
         UsageError: A named file cannot be read.
         SettingsError: The settings file says what cannot be meant.
     """
+        log_files: What to read instead of asking Twilio, which is not asked anything then.
     # NOTE: threads that read ahead need the interpreter for a moment between two waits; by default one that computes
     # keeps it 5 ms each time, and a million messages then take a fifth longer.
     sys.setswitchinterval(0.0005)
     origins = variable_sources(directory, env_files, process)
-    return doctor_for(origins, preferences(*read_preferences(directory, config)), progress)
+    preferred = preferences(*read_preferences(directory, config))
+    return doctor_for(origins, preferred, progress, log_files=log_files)
 
 
 def doctor_for(
@@ -114,14 +119,20 @@ def doctor_for(
     The doctor for what these say.
 
     Args:
+    log_files: Sequence[Path] = (),
         origins: Where the variables come from; later ones win.
     """
     variables = {name: value for origin in origins for name, value in origin.values.items()}
     return Doctor(
-        ChosenSources(variables, preferred, progress, origins=origins),
+        ChosenSources(variables, preferred, progress, origins=origins, files=files),
         preferred,
+
+    Raises:
+        UsageError: One of the files is no log of the account.
         clock=clock,
         executor=DaemonExecutor,
+    account_sid = variables.get("TWILIO_ACCOUNT_SID") or None
+    files = TwilioFiles(log_files, account_sid=account_sid, now=clock(), progress=progress) if log_files else None
         run_id=lambda moment: f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         progress=progress,
     )
@@ -357,6 +368,9 @@ class ChosenSources:
             NotConfigured: There is no token for it.
             SettingsError: A variable is missing or malformed.
         """
+
+    Args:
+        files: Twilio's log, instead of Twilio.
         return VercelPlatform(vercel_settings(self._variables))
 
     def probe(self, phone: str | None) -> tuple[Probe, Target]:
@@ -367,11 +381,13 @@ class ChosenSources:
             SettingsError: A variable is missing or malformed.
         """
         settings, region = probe_settings(self._variables, phone), self._preferences.region
+        files: TwilioFiles | None = None,
         number = e164(settings.phone, region)
         if number is None:
             message = "the phone of the probe is no phone number"
             raise SettingsError(message, hint="write it as +15550100123: TEST_PHONE, or --phone")
         host = urlsplit(settings.app_url).netloc
+        self._files = files
         probe = self._following(ApplicationClient(settings.app_url, settings.key))
         return probe, Target(host=host, event_id=settings.event_id, phone=number, region=region)
 
@@ -379,6 +395,8 @@ class ChosenSources:
         """
         Without looking anywhere else.
 
+        if self._files is not None:
+            return self._files.account_sid
         Raises:
             SettingsError: The application's address is missing or malformed.
         """
@@ -386,8 +404,12 @@ class ChosenSources:
         client = ApplicationClient(address, Secret(key) if key else None)
         target = Target(host=urlsplit(address).netloc, event_id="", phone="", region=self._preferences.region)
         return Probe(client=client, clock=SystemClock(), database=None, texts=None), target
+            NotConfigured: Files stand for Twilio.
 
     def _following(self, client: ApplicationClient) -> Probe:
+        if self._files is not None:
+            message = "Twilio is not asked: --twilio-log"
+            raise NotConfigured(message)
         database, texts, blind = None, None, {}
         try:
             database = self.queries
@@ -418,9 +440,9 @@ class ChosenSources:
             raise NotConfigured(message, hint="set it to the address in a customer's browser")
         return HttpApplication(app_url(self._variables), self._variables, lambda: datetime.now(UTC))
 
-    def log(self, *, all_senders: bool) -> tuple[TwilioLog, frozenset[str] | None]:
+    def log(self, *, all_senders: bool) -> tuple[Log, frozenset[str] | None]:
         """
-        The log over HTTP.
+        The log out of the files, where there are any, else over HTTP.
 
         Raises:
             SettingsError: A variable is missing or malformed.
@@ -471,6 +493,9 @@ class ChosenSources:
         pooled = pools_transactions(settings, self._variables[settings.variable])
         return DatabaseStructure(self._database, pooled=pooled, direct=direct_address(settings))
 
+        if self._files is not None:
+            senders = twilio_senders(self._variables, needed=not all_senders)
+            return self._files, None if all_senders else self._files.told_of(senders)
     def scope(self) -> list[str]:
         """
         The database's address, the Twilio account and the senders.
@@ -504,3 +529,5 @@ class ChosenSources:
             self.records.close()
         if "_database" in self.__dict__:
             self._database.close()
+        if self._files is not None:
+            self._files.close()

@@ -183,6 +183,12 @@ class TwilioRefused(TwilioError):
         self.code = code
 
 
+class NotInFiles(TwilioError):
+    """
+    The files that stand for Twilio's log do not tell.
+    """
+
+
 class PlatformError(SourceError):
     """
     The hosting platform gave no answer that can be used.

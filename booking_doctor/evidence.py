@@ -34,10 +34,15 @@ class Page:
 class Unread:
     """
     A day of the log, or the rest of one, that could not be read.
+
+    Attributes:
+        day: None for what is of no known day.
+        part: What that is, where it is not the scan that looks for messages without `date_sent`.
     """
 
     day: date | None
     error: TwilioError
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -401,6 +406,12 @@ class Log(Protocol):
     """
     Twilio's message log.
     """
+
+    @property
+    def as_of(self) -> datetime | None:
+        """
+        When it was as it is told here; None for now. Known once reading has begun.
+        """
 
     def pages(self, window: Window) -> Iterator[Page | Unread]:
         """

@@ -92,7 +92,7 @@ class _Comparer:
         self.discrepancies: list[Discrepancy] = []
         self.unread: list[Skipped] = []
         self.unreadable: dict[str, str] = {}
-        self.gaps: dict[tuple[SkipKind, str], list[date | None]] = {}
+        self.gaps: dict[tuple[SkipKind, str, str | None], list[date | None]] = {}
         self.pages_read = 0
         self.log_complete = True
         self.sent: Counter[datetime] = Counter()
@@ -126,9 +126,10 @@ class _Comparer:
         # NOTE: what was read of the day waits in its span; it is compared below its last message, never beyond.
         if gap.day is not None and (span := self.spans.pop(gap.day, None)) and span.last:
             self._compare(span, span.last.happened_at)
-        self.log_complete = False
+        # NOTE: a line that cannot be read is as bad as a message that cannot; it is no reason to leave the others alone.
+        self.log_complete = self.log_complete and gap.part is not None
         self.coverage["days_unread"] += gap.day is not None
-        self.gaps.setdefault((gap.error.kind, gap.error.sentence), []).append(gap.day)
+        self.gaps.setdefault((gap.error.kind, gap.error.sentence, gap.part), []).append(gap.day)
 
     def _unread(self, check: str, reason: str, kind: SkipKind = "unreachable") -> None:
         self.unread.append(Skipped(check=check, kind=kind, reason=reason))
@@ -141,10 +142,10 @@ class _Comparer:
             self._unread(f"message/{sid}", reason)
         if len(self.unreadable) > _NAMED:
             self._unread("messages", f"{len(self.unreadable) - _NAMED} more have a value that cannot be read")
-        for (kind, reason), gaps in self.gaps.items():
+        for (kind, reason, part), gaps in self.gaps.items():
             days = sorted(day for day in gaps if day)
             span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}" if days else ""
-            what = f"the log of {span}" if days else "the scan for messages without a date"
+            what = f"the log of {span}" if days else part or "the scan for messages without a date"
             self._unread(what, reason, kind)
 
     def _take_scan(self, page: Page) -> None:
@@ -360,10 +361,22 @@ class _Comparer:
             return
         least, row = min(found, key=lambda pair: len(pair[0]))
         self.coverage["statuses_not_compared"] += not comparable(message, row, statuses)
+        least = self._as_known_now(least)
         if least:
             self._discrepancy(Kind.MISMATCHED, message, row=row, differences=least)
         else:
             self.counts["matched"] += 1
+
+    def _as_known_now(self, found: tuple[Difference, ...]) -> tuple[Difference, ...]:
+        """
+        Without what may be true by now: Twilio may have gone on since the log was as it is told.
+        """
+        as_of = self.log.as_of
+        if as_of is None or self.terms.now - as_of < IN_FLIGHT:
+            return found
+        standing = tuple(difference for difference in found if not difference.may_be_later)
+        self.coverage["statuses_after_the_log"] += len(standing) < len(found)
+        return standing
 
     def _discrepancy(
         self,

@@ -332,7 +332,7 @@ def twilio_settings(variables: Mapping[str, str], *, senders_needed: bool = True
         account_sid=account_sid,
         username=username,
         password=Secret(password),
-        senders=_senders(variables, needed=senders_needed),
+        senders=twilio_senders(variables, needed=senders_needed),
         base_url=_base_url(variables, "TWILIO_API_BASE_URL", TWILIO_API),
     )
 
@@ -366,7 +366,13 @@ def _printable(
     return value
 
 
-def _senders(variables: Mapping[str, str], *, needed: bool) -> frozenset[str]:
+def twilio_senders(variables: Mapping[str, str], *, needed: bool) -> frozenset[str]:
+    """
+    The phone numbers and messaging services whose messages are the application's.
+
+    Raises:
+        SettingsError: One is malformed, or none is set where one is needed.
+    """
     shapes = {
         "TWILIO_PHONE_NUMBER": (_SENDER, "a number such as +15551234567, a short code or a sender name"),
         "TWILIO_MESSAGING_SERVICE_SID": (_SERVICE_SID, "MG and 32 hexadecimal digits"),

@@ -81,6 +81,8 @@ class MemoryLog:
     mix: Random | None = None
     asked: list[str] = field(default_factory=list)
 
+    as_of = None
+
     def pages(self, window: Window) -> Iterator[Page | Unread]:
         """
         The scan, then the days.

@@ -76,6 +76,8 @@ class TwilioLog:
         self._headers = login(settings.username, settings.password.value)
         self._collection = f"/2010-04-01/Accounts/{settings.account_sid}/Messages"
 
+    as_of: Final = None
+
     def coverage(self) -> Mapping[str, JSONValue]:
         """
         Requests made: of day walks, of the scan for messages without a date, and for single messages; and whether the scan

@@ -18,6 +18,7 @@ from booking_doctor.cli.app import (
     SelectOption,
     ShowPiiOption,
     SinceOption,
+    TwilioLogOption,
     UntilOption,
     YesOption,
     app,
@@ -38,6 +39,7 @@ def diagnose(
     since: SinceOption = DEFAULT_SINCE,
     until: UntilOption = None,
     all_senders: AllSendersOption = False,
+    twilio_log: TwilioLogOption = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out what takes a walk through Twilio's log: for a smoke check.")
     ] = False,
@@ -67,7 +69,7 @@ def diagnose(
         raise UsageError(message, hint="add --probe, or leave them out")
     expected = expected_build(expect_commit, expect_deployment)
     memory = remembering(state, notify)
-    with doctor(ctx.obj) as opened:
+    with doctor(ctx.obj, twilio_log) as opened:
         asked = request(
             opened,
             ctx.obj,
@@ -78,6 +80,7 @@ def diagnose(
             show_pii=show_pii,
             select=select,
             ignore=ignore,
+            twilio_log=twilio_log,
         )
         if probe:
             consent(opened, phone, show_pii=show_pii, yes=yes)

@@ -15,6 +15,7 @@ from booking_doctor.cli.app import (
     SelectOption,
     ShowPiiOption,
     SinceOption,
+    TwilioLogOption,
     UntilOption,
     app,
 )
@@ -63,6 +64,7 @@ def reconcile(
     since: SinceOption = DEFAULT_SINCE,
     until: UntilOption = None,
     all_senders: AllSendersOption = False,
+    twilio_log: TwilioLogOption = None,
     format: FormatOption = TERMINAL,
     output: OutputOption = None,
     fail_on: FailOnOption = FailOn.ERROR,
@@ -74,7 +76,7 @@ def reconcile(
     Compare the Twilio log with the database. Changes nothing.
     """
     memory = remembering(state, notify)
-    with doctor(ctx.obj) as opened:
+    with doctor(ctx.obj, twilio_log) as opened:
         asked = request(
             opened,
             ctx.obj,
@@ -83,6 +85,7 @@ def reconcile(
             all_senders=all_senders,
             fail_on=fail_on,
             show_pii=show_pii,
+            twilio_log=twilio_log,
         )
         report = memory.recall(opened, asked, opened.reconcile(asked))
     finish(report, format, output, ctx.obj)
@@ -95,6 +98,7 @@ def bookings(
     since: SinceOption = DEFAULT_SINCE,
     until: UntilOption = None,
     all_senders: AllSendersOption = False,
+    twilio_log: TwilioLogOption = None,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     format: FormatOption = TERMINAL,
@@ -107,7 +111,7 @@ def bookings(
     Find bookings whose text was lost, and ask Twilio for it. Changes nothing.
     """
     memory = remembering(state)
-    with doctor(ctx.obj) as opened:
+    with doctor(ctx.obj, twilio_log) as opened:
         asked = request(
             opened,
             ctx.obj,
@@ -118,6 +122,7 @@ def bookings(
             show_pii=show_pii,
             select=select,
             ignore=ignore,
+            twilio_log=twilio_log,
         )
         report = memory.recall(opened, asked, opened.bookings(asked))
     finish(report, format, output, ctx.obj)

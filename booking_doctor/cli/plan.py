@@ -14,6 +14,7 @@ from booking_doctor.cli.app import (
     OutputOption,
     ShowPiiOption,
     SinceOption,
+    TwilioLogOption,
     UntilOption,
     app,
 )
@@ -30,6 +31,7 @@ def action_plan(
     since: SinceOption = DEFAULT_SINCE,
     until: UntilOption = None,
     all_senders: AllSendersOption = False,
+    twilio_log: TwilioLogOption = None,
     expect_commit: ExpectCommitOption = None,
     expect_deployment: ExpectDeploymentOption = None,
     format: Annotated[Literal["markdown", "json"], typer.Option("--format", help="How to write it.")] = "markdown",
@@ -45,9 +47,16 @@ def action_plan(
     from booking_doctor.report import action_plan as writing
 
     expected = expected_build(expect_commit, expect_deployment)
-    with doctor(ctx.obj) as opened:
+    with doctor(ctx.obj, twilio_log) as opened:
         asked = request(
-            opened, ctx.obj, since=since, until=until, all_senders=all_senders, fail_on=fail_on, show_pii=show_pii
+            opened,
+            ctx.obj,
+            since=since,
+            until=until,
+            all_senders=all_senders,
+            fail_on=fail_on,
+            show_pii=show_pii,
+            twilio_log=twilio_log,
         )
         plan = opened.action_plan(replace(asked, expected_build=expected))
     write = {"markdown": writing.markdown, "json": writing.json_document}[format]

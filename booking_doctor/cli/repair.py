@@ -20,6 +20,7 @@ from booking_doctor.cli.app import (
     OutputOption,
     ShowPiiOption,
     SinceOption,
+    TwilioLogOption,
     UntilOption,
     YesOption,
     app,
@@ -48,6 +49,7 @@ def backfill(
     since: SinceOption = DEFAULT_SINCE,
     until: UntilOption = None,
     all_senders: AllSendersOption = False,
+    twilio_log: TwilioLogOption = None,
     save: Annotated[Path | None, typer.Option("--save", metavar="PLAN", help="Write the plan to this file.")] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Carry the plan out, after showing it.")] = False,
     from_plan: Annotated[
@@ -81,7 +83,7 @@ def backfill(
         allow_triggers=allow_triggers,
         batch_size=batch_size,
     )
-    with doctor(ctx.obj) as opened:
+    with doctor(ctx.obj, twilio_log) as opened:
         asked = request(
             opened,
             ctx.obj,
@@ -90,6 +92,7 @@ def backfill(
             all_senders=saved.all_senders if saved else all_senders,
             fail_on=fail_on,
             show_pii=show_pii,
+            twilio_log=twilio_log,
         )
         planned = opened.plan_again(saved, asked, repair) if saved else opened.plan(asked, repair)
         if isinstance(planned, Report):

@@ -26,15 +26,18 @@ DEFAULT_SINCE: Final = "7d"
 
 
 @contextmanager
-def doctor(invocation: Invocation) -> Iterator[Doctor]:
+def doctor(invocation: Invocation, log_files: Sequence[Path] | None = None) -> Iterator[Doctor]:
     """
     The doctor with this call's settings, its progress shown while the block lasts.
     """
     from booking_doctor.bootstrap import open_doctor
+
+    Args:
+        log_files: What to read instead of asking Twilio.
     from booking_doctor.cli.progress import progress_for
 
     with progress_for(invocation) as progress:
-        opened = open_doctor(Path.cwd(), invocation.env_files, invocation.config, os.environ, progress)
+        opened = open_doctor(Path.cwd(), invocation.env_files, invocation.config, os.environ, progress, log_files or ())
         try:
             yield opened
         finally:
@@ -54,6 +57,7 @@ def request(
     ignore: Sequence[str] | None = None,
 ) -> Request:
     """
+    twilio_log: Sequence[Path] | None = None,
     The options every reporting command shares, understood.
 
     Raises:
@@ -62,10 +66,12 @@ def request(
     from booking_doctor.doctor import Request
 
     window = parse_window(since, until, doctor.now())
-    check_retention(window, doctor.now(), doctor.retention)
+    if not twilio_log:
+        check_retention(window, doctor.now(), doctor.retention)
     again = ["--since", since, *(["--until", until] if until else []), *(["--all-senders"] if all_senders else [])]
     return Request(
         window=window,
+    again += [word for path in twilio_log or () for word in ("--twilio-log", str(path))]
         all_senders=all_senders,
         fail_on=fail_on,
         disclosure=Disclosure(show_pii=show_pii),

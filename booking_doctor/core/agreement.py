@@ -79,6 +79,16 @@ class Difference:
     twilio: str
     contradicts: bool = False
 
+    @property
+    def may_be_later(self) -> bool:
+        """
+        Whether the record may tell what became of the message after Twilio said this.
+        """
+        if self.field not in {"status", "twilio_status"}:
+            return False
+        moving = STATUS_RANK[self.twilio] < FINAL_RANK or self.twilio == "delivered"
+        return moving and STATUS_RANK[self.recorded] > STATUS_RANK[self.twilio]
+
 
 def direction_of(message: TwilioMessage) -> str:
     """
