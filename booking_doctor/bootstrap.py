@@ -44,6 +44,7 @@ from booking_doctor.errors import NotConfigured, PlanRefused, SettingsError
 from booking_doctor.evidence import Log, VariableSource
 from booking_doctor.findings import Progress
 from booking_doctor.probe import Probe, Target
+from booking_doctor.preferences import preferences
 from booking_doctor.settings import (
     COLUMNS,
     DatabaseSettings,
@@ -51,7 +52,6 @@ from booking_doctor.settings import (
     Secret,
     app_url,
     database_settings,
-    preferences,
     probe_settings,
     twilio_settings,
     vercel_settings,

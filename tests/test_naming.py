@@ -30,7 +30,8 @@ from booking_doctor.naming import (
     spelling,
 )
 from booking_doctor.naming.spelling import ENTITIES
-from booking_doctor.settings import COLUMNS, Names, preferences
+from booking_doctor.preferences import preferences
+from booking_doctor.settings import COLUMNS, Names
 
 OIDS = {table: number for number, table in enumerate(COLUMNS, start=1)}
 _more = count(100)
@@ -97,7 +98,7 @@ def names(naming: Naming) -> Names:
     """
     written = preferences(tomllib.loads(settings_file(naming)), "written").names
     tables = {table: here for table, here in written.tables.items() if table != here}
-    return Names(schema=written.schema, tables=tables, columns=written.columns)
+    return Names(schema=written.schema, schemas=written.schemas, tables=tables, columns=written.columns)
 
 
 def test_the_tables_of_this_module() -> None:
@@ -403,24 +404,55 @@ def test_of_two_schemas_the_one_with_rows() -> None:
 
 def test_tables_in_two_schemas() -> None:
     """
-    The doctor has one schema for all; the comment says what helps.
+    A table that lies apart has its schema beside its name.
     """
-    customers = _moved([relation("customers")], "crm")
+    customers = _moved([relation("customers", "clients")], "crm")
     naming = name_everything([*_moved(schema(without=("customers",)), "app"), *customers])
 
-    assert (naming.schema, naming.open) == ("app", ["customers"])
-    assert '"crm"."customers" could be it' in reasons(naming)["customers"]
+    assert (naming.schema, naming.open, reasons(naming)) == ("app", [], {})
+    assert names(naming) == Names(schema="app", schemas={"customers": "crm"}, tables={"customers": "clients"})
+    assert naming.renamed == {"customers": '"crm"."clients"'}
+
+
+def test_messages_in_another_schema() -> None:
+    """
+    Also where the other tables need no schema.
+    """
+    naming = name_everything([*schema(without=("messages",)), *_moved([relation("messages")], "sms")])
+
+    assert (naming.schema, naming.open) == (None, [])
+    assert names(naming) == Names(schemas={"messages": "sms"})
+
+
+def test_a_table_in_several_other_schemas() -> None:
+    """
+    Nobody is asked and nothing is guessed: the comment names them.
+    """
+    several = [one for where in ("one", "two") for one in _moved([relation("messages")], where)]
+    naming = name_everything([*schema(without=("messages",)), *several])
+
+    assert naming.open == ["messages"]
+    assert '"one"."messages", "two"."messages" could each be it' in reasons(naming)["messages"]
+    assert names(naming) == Names()
+
+
+def test_a_stranger_in_another_schema() -> None:
+    """
+    What has the columns and nothing of the name may be anybody's there.
+    """
+    naming = name_everything([*schema(without=("messages",)), *_moved([relation("messages", "xyz")], "theirs")])
+
+    assert naming.open == ["messages"]
 
 
 def test_an_optional_table_in_another_schema() -> None:
     """
-    A table that the doctor can do without is not passed over in silence where it lies in another schema.
+    A table that the doctor can do without is found there, too.
     """
     jobs = _moved([relation("jobs")], "queue")
     naming = name_everything([*schema(without=("jobs",)), *jobs])
 
-    assert naming.open == []
-    assert '"queue"."jobs" could be it' in reasons(naming)["jobs"]
+    assert names(naming) == Names(schemas={"jobs": "queue"})
 
 
 def test_a_table_that_may_not_be_read() -> None:

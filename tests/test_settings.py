@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from booking_doctor.adapters.tables import application_tables
 from booking_doctor.errors import NotConfigured, SettingsError
+from booking_doctor.preferences import preferences
 from booking_doctor.settings import (
     COLUMNS,
     DATABASE_VARIABLES,
@@ -28,7 +29,6 @@ from booking_doctor.settings import (
     TwilioSettings,
     VercelSettings,
     database_settings,
-    preferences,
     twilio_settings,
     vercel_settings,
 )
@@ -630,6 +630,16 @@ def test_everything_preferred() -> None:
     assert settings.application_role == "app_rw"
 
 
+def test_a_table_in_a_schema_of_its_own() -> None:
+    """
+    It may even have another table's name there; the others lie where they lay.
+    """
+    names = preferred(schema="app", tables={"messages": {"schema": "sms", "name": "customers"}}).names
+    tables = application_tables(names)
+
+    assert (tables["messages"].fullname, tables["customers"].fullname) == ("sms.customers", "app.customers")
+
+
 def test_swapped_names() -> None:
     """
     Two names may be exchanged.
@@ -732,6 +742,8 @@ def test_ignored_findings_that_cannot_be_meant(entries: object, named: str) -> N
         ({"tables": {"messages": {"columns": {"body": ""}}}}, "every name"),
         ({"tables": {"messages": {"columns": {"body": {"name": "text"}}}}}, "every name"),
         ({"tables": {"messages": {"name": "a\0b"}}}, "every name"),
+        ({"tables": {"messages": {"schema": ""}}}, "every name"),
+        ({"tables": {"messages": {"schema": ["sms"]}}}, "every name"),
         ({"tables": {"messages": {"name": "ä" * 32}}}, "63 bytes"),
         ({"tables": {"messages": {"name": "customers"}}}, "two tables are called customers"),
         ({"tables": {"messages": {"name": "x"}, "events": {"name": "x"}}}, "two tables are called x"),

@@ -37,8 +37,7 @@ def application_tables(names: Names) -> dict[str, Table]:
     """
     All tables by the doctor's name.
     """
-    metadata = MetaData(schema=names.schema)
-    build = _Builder(names, metadata)
+    build = _Builder(names, MetaData())
     return {table: build.table(table) for table in COLUMNS}
 
 
@@ -57,7 +56,8 @@ class _Builder:
             message = f"tables.py and settings.COLUMNS disagree about {table}"
             raise AssertionError(message)
         built = [self._column(table, name, *definition) for name, definition in columns.items()]
-        return Table(self.names.table(table), self.metadata, *built, *self._constraints(table), *self._indexes(table))
+        name, schema = self.names.table(table), self.names.schema_of(table)
+        return Table(name, self.metadata, *built, *self._constraints(table), *self._indexes(table), schema=schema)
 
     def _column(self, table: str, name: str, kind: Any, options: dict[str, Any]) -> Column[Any]:  # noqa: ANN401
         identity = [Identity(always=True)] if options.pop("identity", False) else []
@@ -82,8 +82,7 @@ class _Builder:
         return [Index(f"{self.names.table(table)}_{column}", column) for owner, column in _INDEXES if owner == table]
 
     def _qualified(self, table: str) -> str:
-        name = self.names.table(table)
-        return f"{self.names.schema}.{name}" if self.names.schema else name
+        return ".".join(filter(None, (self.names.schema_of(table), self.names.table(table))))
 
     def _quoted(self, table: str, column: str) -> str:
         return '"' + self.names.column(table, column).replace('"', '""') + '"'

@@ -148,8 +148,8 @@ def schema_table_missing(evidence: Evidence) -> Iterator[Fault]:
     ## How to repair
 
     First look whether the doctor is at the right database. Then run the application's migrations, or, where the table
-    has another name, say so in `booking-doctor.toml`: `[tables.messages]` with `name = "…"`, or `schema = "…"` where
-    it is in a schema that the role does not search.
+    has another name, say so in `booking-doctor.toml`: `[tables.messages]` with `name = "…"`, and with `schema = "…"`
+    where it is in a schema that the role does not search.
 
     ## When this is fine
 
@@ -179,7 +179,7 @@ def _to_find(table: str, elsewhere: list[Any]) -> str:
     found = elsewhere[0]
     if not found["usable"]:
         return f"Run: GRANT USAGE ON SCHEMA {found['quoted']} TO {found['role']};"
-    return f'Name the schema in booking-doctor.toml: schema = "{found["schema"]}".'
+    return f'Name its schema in booking-doctor.toml: [tables.{table}] schema = "{found["schema"]}".'
 
 
 @check(Severity.ERROR, after=("schema-table-missing",))

@@ -12,7 +12,7 @@ from typing import Final
 from booking_doctor.naming.columns import NEEDED, UNIQUE, Match, suitable
 from booking_doctor.naming.relations import Column, Relation, shown
 from booking_doctor.naming.spelling import bare, column_spellings, spelling
-from booking_doctor.naming.tables import Candidate, candidate_for, candidates_for
+from booking_doctor.naming.tables import Candidate, candidate_for, candidates_elsewhere, candidates_for
 from booking_doctor.settings import COLUMNS
 
 
@@ -84,16 +84,13 @@ def _doubt_of_table(
     table: str, matches: Mapping[str, Match], here: Sequence[Relation], relations: Sequence[Relation]
 ) -> Iterator[Doubt]:
     candidates = candidates_for(table, here, matches)
-    elsewhere = [c.relation.path for c in candidates_for(table, relations, matches) if c.whole and c.kinship]
+    elsewhere = [candidate.relation.path for candidate in candidates_elsewhere(table, relations, matches)]
     if candidates:
         names = tuple(candidate.relation.name for candidate in candidates)
         why = f"{_listed(names)} could each be it" if len(names) > 1 else _stranger(table, candidates[0])
         yield Doubt(table=table, perhaps=names, why=why)
     elif elsewhere:
-        why = (
-            f"{elsewhere[0]} could be it, but one schema has to hold all tables; a search path that names both would do"
-        )
-        yield Doubt(table=table, why=f"{why}, with no schema set")
+        yield Doubt(table=table, why=f"{', '.join(elsewhere)} could each be it; set schema and name of the one that is")
     elif table in NEEDED:
         yield Doubt(table=table, why="no table looks like it")
 

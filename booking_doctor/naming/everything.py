@@ -54,12 +54,23 @@ class Naming:
     def _lacking(self, table: str, columns: Iterable[str]) -> list[str]:
         return [column for column in columns if column not in self.matches[table].columns]
 
+    def apart(self, table: str) -> bool:
+        """
+        Whether the table lies where neither the schema nor its name alone leads.
+        """
+        relation = self.matches[table].relation
+        return not relation.default if self.schema is None else relation.schema != self.schema
+
     @property
     def renamed(self) -> dict[str, str]:
         """
-        Tables and columns that are called otherwise, by the doctor's names.
+        Tables and columns that are called otherwise, by the doctor's names; a table that lies apart with its schema.
         """
-        called = {table: match.relation.name for table, match in self.matches.items() if match.relation.name != table}
+        called = {
+            table: match.relation.path if self.apart(table) else match.relation.name
+            for table, match in self.matches.items()
+            if self.apart(table) or match.relation.name != table
+        }
         return called | {
             f"{table}.{column}": name
             for table, match in self.matches.items()
@@ -81,10 +92,10 @@ def name_everything(relations: Sequence[Relation]) -> Naming:
     }
     best = max(map(_worth, places.values()), default=0)
     if _worth(default) >= best:
-        return _naming(None, default, relations)
+        return _naming(None, relations)
     rivals = [schema for schema, matches in places.items() if _worth(matches) == best]
     chosen, *others = [schema for schema in rivals if _in_use(places[schema])] or rivals
-    return _naming(chosen, places[chosen], relations, others)
+    return _naming(chosen, relations, others)
 
 
 def _worth(matches: Mapping[str, Match]) -> int:
@@ -100,10 +111,9 @@ def _in_use(matches: Mapping[str, Match]) -> bool:
     return any(match.relation.filled for match in matches.values())
 
 
-def _naming(
-    schema: str | None, matches: Mapping[str, Match], relations: Sequence[Relation], rivals: Sequence[str] = ()
-) -> Naming:
+def _naming(schema: str | None, relations: Sequence[Relation], rivals: Sequence[str] = ()) -> Naming:
     here = [r for r in relations if (r.default if schema is None else r.schema == schema)]
+    matches = find_tables(here, relations)
     doubts = [
         *doubts_of_schemas(schema, rivals),
         *(doubt for table in COLUMNS for doubt in doubts_of(table, matches, here, relations)),

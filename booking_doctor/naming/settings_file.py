@@ -35,7 +35,8 @@ def _schema_lines(naming: Naming) -> list[str]:
 def _table_lines(naming: Naming, table: str) -> list[str]:
     match = naming.matches.get(table)
     doubts = [doubt for doubt in naming.doubts if doubt.table == table]
-    name = [f"name = {shown(match.relation.name)}"] if match and match.relation.name != table else []
+    name = [f"schema = {shown(match.relation.schema)}"] if match and naming.apart(table) else []
+    name += [f"name = {shown(match.relation.name)}"] if match and match.relation.name != table else []
     name += [line for doubt in doubts if not doubt.column for line in _doubtful("name", doubt)]
     columns = [f"{own} = {shown(here)}" for own, here in (match.columns if match else {}).items() if own != here]
     columns += [line for doubt in doubts if doubt.column for line in _doubtful(doubt.column, doubt)]

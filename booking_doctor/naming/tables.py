@@ -41,13 +41,13 @@ _ORDER: Final = ("messages", "pending_bookings", "customers", *(t for t in COLUM
 """First those that are easily told; what they point at helps with the others."""
 
 
-def find_tables(relations: Sequence[Relation]) -> dict[str, Match]:
+def find_tables(relations: Sequence[Relation], everywhere: Sequence[Relation] = ()) -> dict[str, Match]:
     """
-    The tables that are certain among these relations.
+    The tables that are certain among these relations; of one that none of them may be, *everywhere* is looked at.
     """
     found: dict[str, Match] = {}
     for table in _ORDER:
-        candidates = candidates_for(table, relations, found)
+        candidates = candidates_for(table, relations, found) or candidates_elsewhere(table, everywhere, found)
         if _certain(candidates):
             found[table] = Match(relation=candidates[0].relation, columns=candidates[0].columns)
     # NOTE: a column is known by the table it points at, which may have been found after it.
@@ -72,6 +72,13 @@ def candidates_for(table: str, relations: Sequence[Relation], found: Mapping[str
     likely = [candidate for candidate in candidates if _likely(table, candidate)]
     likely = likely or [candidate for candidate in candidates if candidate.relation.name == table]
     return sorted(likely, key=lambda candidate: (*candidate.rank, candidate.share), reverse=True)
+
+
+def candidates_elsewhere(table: str, relations: Sequence[Relation], found: Mapping[str, Match]) -> list[Candidate]:
+    """
+    Best first, and only those that have both the columns and something of the name: a schema may be anybody's.
+    """
+    return [one for one in candidates_for(table, relations, found) if one.whole and one.kinship]
 
 
 def _may_be(table: str, relation: Relation) -> bool:

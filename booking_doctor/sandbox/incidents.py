@@ -21,6 +21,7 @@ from booking_doctor.adapters.tables import application_tables
 from booking_doctor.core.agreement import direction_of
 from booking_doctor.core.model import DeferredSms, TwilioMessage
 from booking_doctor.evidence import VariableSource
+from booking_doctor.preferences import preferences
 from booking_doctor.sandbox.application import ApplicationSimulator
 from booking_doctor.sandbox.database import embedded_postgres
 from booking_doctor.sandbox.twilio import TwilioAccount
@@ -28,7 +29,7 @@ from booking_doctor.sandbox.twilio_http import TwilioSimulator
 from booking_doctor.sandbox.twilio_log import Message
 from booking_doctor.sandbox.vercel import VercelProject
 from booking_doctor.sandbox.vercel_http import VercelSimulator
-from booking_doctor.settings import Names, Preferences, preferences
+from booking_doctor.settings import Names, Preferences
 
 SENDER: Final = "+15550100200"
 _FIRST_CUSTOMER: Final = 15550101000

@@ -71,7 +71,7 @@ def test_a_table_that_the_role_does_not_find(scene: World, role: str, report: Ca
     (closed,) = report("schema-table-missing", DATABASE_URL=reached_as(scene, role)).findings
     run(scene, advised(closed))
 
-    assert elsewhere.remedy == 'Name the schema in booking-doctor.toml: schema = "app".'
+    assert elsewhere.remedy == 'Name its schema in booking-doctor.toml: [tables.messages] schema = "app".'
     assert "the schema app has one" in elsewhere.summary
     assert closed.remedy.startswith("Run: GRANT USAGE ON SCHEMA app TO ")
     (open_now,) = report("schema-table-missing", DATABASE_URL=reached_as(scene, role)).findings

@@ -22,8 +22,9 @@ from booking_doctor.cli import beginning
 from booking_doctor.cli.app import COMMANDS, app
 from booking_doctor.cli.beginning import NewFile, missing_variables, write_new
 from booking_doctor.errors import UsageError
+from booking_doctor.preferences import preferences
 from booking_doctor.sandbox.incidents import World, december_incident
-from booking_doctor.settings import Names, preferences
+from booking_doctor.settings import Names
 from tests.checks.schema_cases import a_role, reached_as
 
 for _module in COMMANDS:
@@ -129,6 +130,29 @@ def test_hostile_names(scene: World, call: Call, tmp_path: Path) -> None:
     assert after["summary"] == before, after["skipped"]
 
 
+def test_messages_in_another_schema(scene: World, call: Call, tmp_path: Path) -> None:
+    """
+    One table that lies apart from the others is found, compared, examined and repaired there.
+    """
+    december_incident(scene)
+    before = call("reconcile", "--since", "90d")[1]["summary"]
+    scene.execute('CREATE SCHEMA "%s.sms"')
+    scene.execute('ALTER TABLE messages SET SCHEMA "%s.sms"')
+
+    code, report = call("init")
+
+    names = preferences(tomllib.loads((tmp_path / "booking-doctor.toml").read_text()), "written").names
+    assert (code, names) == (0, Names(schemas={"messages": "%s.sms"}, tables={"messages": "messages"})), report
+    assert call("reconcile", "--since", "90d")[1]["summary"] == before
+    code, report = call("check-schema")
+    assert (code, report["skipped"]) == (0, [])
+    run = call("backfill", "--since", "90d", "--apply", "--yes")[1]["run"]
+    assert run["verified"]
+    assert run["applied"] > 0
+    code, report = call("undo", run["id"], "--yes")
+    assert (code, report["run"]["verified"]) == (0, True)
+
+
 def test_a_database_with_the_doctors_names(call: Call, tmp_path: Path) -> None:
     """
     The file then maps nothing, and says so by being empty but for its words.
@@ -213,7 +237,8 @@ def test_without_any_variable(call: Call, tmp_path: Path) -> None:
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     lines = [line for line in written.read_text().splitlines() if not line.startswith("#")]
     assert [line for line in lines if line] == [f"{name}=" for name in unset]
-    assert call("init", **unset) == (4, report | call("init", **unset)[1])
+    code, again = call("init", **unset)
+    assert (code, again["coverage"], again["skipped"]) == (4, {"left": [".env"], "written": []}, report["skipped"])
 
 
 def test_only_what_is_missing_is_written(call: Call, tmp_path: Path) -> None:
