@@ -510,6 +510,7 @@ def test_row_level_security(role: str, own: Database, database_url: str) -> None
     assert f"row level security hides rows from {role}" in raised.value.summary
     assert "BYPASSRLS" in raised.value.sentence
     assert ask(own, "SELECT count(*) FROM customers") == 1
+    run(own, f"DROP OWNED BY {role}")
 
 
 @pytest.mark.parametrize("transaction", ["reading", "writing"])
