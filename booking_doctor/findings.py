@@ -259,6 +259,10 @@ class RunView:
 class PastRun:
     """
     A line of ``runs``.
+
+    Attributes:
+        begun: Steps outside any transaction that were begun and not seen to end, as where the program was killed while an
+            index was built.
     """
 
     id: str
@@ -266,6 +270,7 @@ class PastRun:
     started_at: datetime
     applied: int
     undone: int
+    begun: int = 0
 
 
 class CauseVerdict(StrEnum):

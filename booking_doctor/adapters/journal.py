@@ -141,6 +141,7 @@ _DONE: Final = _statement(
 _RUNS: Final = _statement(
     # NOTE: what was begun and not seen to end has no image afterwards; what was forgotten has none either.
     "SELECT r.id, r.command, r.started_at, count(j.undone_at) AS undone,"
+    " count(j.step) FILTER (WHERE j.after IS NULL AND r.forgotten_at IS NULL) AS begun,"
     " count(*) FILTER (WHERE j.after IS NOT NULL OR (j.step IS NOT NULL AND r.forgotten_at IS NOT NULL)) AS applied"
     " FROM JOURNAL.runs r LEFT JOIN JOURNAL.journal j ON j.run_id = r.id"
     " GROUP BY r.id ORDER BY r.started_at DESC, r.id DESC"

@@ -4,7 +4,7 @@ The missing rows and metadata: planned from a comparison, written, and seen in e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from booking_doctor.core.agreement import Row
@@ -57,15 +57,20 @@ class Backfilling(Comparing):
     Plan, show, apply, verify.
     """
 
-    def plan(self, request: Request, repair: Repair) -> Planned | Report:
+    def plan(
+        self, request: Request, repair: Repair, compare: Callable[[], Comparison] | None = None
+    ) -> Planned | Report:
         """
         What a backfill would write; a report instead where the log could not be read to its end.
+
+        Args:
+            compare: Gives a comparison over the same window, where one was made already.
 
         Raises:
             SettingsError: A variable is missing or malformed.
         """
         try:
-            comparison = self._compare(request)
+            comparison = compare() if compare else self._compare(request)
             if not comparison.log_complete:
                 return self._incomplete_plan(comparison, request)
             plan = self._make_plan(comparison, request, repair)

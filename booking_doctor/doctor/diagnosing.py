@@ -35,8 +35,10 @@ class Diagnosing(Probing):
         Args:
             quick: Leave out what takes a walk through Twilio's log.
         """
+        return self._diagnosed(request, self._chart(request), quick=quick)
+
+    def _diagnosed(self, request: Request, chart: Chart, *, quick: bool = False) -> Report:
         checks = select(request.chosen, request.ignored)
-        chart = self._chart(request)
         if quick:
             checks = [check for check in checks if check not in {*COMPARED, message_undelivered}]
             chart.compare = _not_asked

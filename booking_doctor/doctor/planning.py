@@ -15,6 +15,7 @@ from booking_doctor.doctor.diagnosing import Diagnosing
 from booking_doctor.doctor.migrating import Migrating
 from booking_doctor.doctor.request import Request
 from booking_doctor.errors import ExitCode, SettingsError, SourceError
+from booking_doctor.examination import Chart
 from booking_doctor.findings import Report, Skipped
 from booking_doctor.repair.migration import restored
 from booking_doctor.repair.structure import Verb
@@ -54,8 +55,9 @@ class Planning(Diagnosing, Backfilling, Migrating):
         """
         Look at everything, and plan each repair.
         """
-        report = replace(self.diagnose(request), command="action-plan")
-        backfill = self._known("backfill", request, partial(self._backfilled, request))
+        chart = self._chart(request)
+        report = replace(self._diagnosed(request, chart), command="action-plan")
+        backfill = self._known("backfill", request, partial(self._backfilled, request, chart))
         migrations = {verb: self._known(verb.command, request, partial(self._migrated, verb, request)) for verb in Verb}
         unknown = ExitCode.INCOMPLETE in {one.exit_code for one in (backfill, *migrations.values())}
         if unknown and report.exit_code is not ExitCode.INCOMPLETE:
@@ -73,8 +75,9 @@ class Planning(Diagnosing, Backfilling, Migrating):
             program=request.program,
         )
 
-    def _backfilled(self, request: Request) -> Report:
-        planned = self.plan(request, Repair())
+    def _backfilled(self, request: Request, chart: Chart) -> Report:
+        # NOTE: planned from the comparison that was diagnosed, so that Twilio's log is walked once.
+        planned = self.plan(request, Repair(), compare=lambda: chart.comparison)
         return planned if isinstance(planned, Report) else self.dry_run(planned, request)
 
     def _migrated(self, verb: Verb, request: Request) -> Report:

@@ -25,6 +25,8 @@ from booking_doctor.findings import (
 from booking_doctor.report import visible
 from booking_doctor.report.words import (
     LABELS,
+    UNFINISHED,
+    applied_text,
     change_text,
     changes,
     count,
@@ -247,10 +249,12 @@ def _runs(report: Report) -> Iterator[str]:
     if report.runs is not None:
         yield "## Runs"
         rows = [
-            [text(run.id), text(run.command), moment_text(run.started_at), f"{run.applied:,}", f"{run.undone:,}"]
+            [text(run.id), text(run.command), moment_text(run.started_at), applied_text(run), f"{run.undone:,}"]
             for run in report.runs
         ]
         yield table(["id", "command", "started, UTC", "applied", "undone"], _cut(rows, 5)) if rows else "None yet."
+        if any(run.begun for run in report.runs):
+            yield f"Unfinished: {UNFINISHED}"
 
 
 def _coverage(report: Report) -> Iterator[str]:

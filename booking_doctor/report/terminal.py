@@ -34,6 +34,8 @@ from booking_doctor.report.migration import migration
 from booking_doctor.report.words import (
     EXIT_WORDS,
     LABELS,
+    UNFINISHED,
+    applied_text,
     change_text,
     changes,
     count,
@@ -292,13 +294,15 @@ def _runs(page: Page, runs: Sequence[PastRun] | None) -> None:
     if runs is None:
         return
     page.section(("Runs", "bold"), ("" if runs else ": none yet", ""))
-    rows = [(run.id, run.command, moment_text(run.started_at), f"{run.applied:,}", f"{run.undone:,}") for run in runs]
+    rows = [(run.id, run.command, moment_text(run.started_at), applied_text(run), f"{run.undone:,}") for run in runs]
     cells = [tuple(visible(cell) for cell in row) for row in [_RUN_COLUMNS, *rows]]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     if sum(widths) + 2 * len(widths) <= page.width:
         _run_table(page, cells, widths)
     else:
         _run_list(page, cells[1:])
+    if any(run.begun for run in runs):
+        page.prose(("unfinished: ", "bold"), (UNFINISHED, ""), indent=2)
 
 
 def _run_table(page: Page, cells: Sequence[tuple[str, ...]], widths: Sequence[int]) -> None:
@@ -311,7 +315,7 @@ def _run_table(page: Page, cells: Sequence[tuple[str, ...]], widths: Sequence[in
 def _run_list(page: Page, cells: Sequence[tuple[str, ...]]) -> None:
     for id_, command, started, applied, undone in cells:
         page.verbatim(id_, indent=2)
-        page.items([command, f"{started} UTC", f"{applied} applied", f"{undone} undone"], indent=4)
+        page.items([command, f"{started} UTC", f"applied {applied}", f"undone {undone}"], indent=4)
 
 
 def _coverage(page: Page, report: Report) -> None:

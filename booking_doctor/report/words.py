@@ -10,7 +10,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Finding, JSONValue, Report, SessionView, Severity, StepView, Verdict, Window
+from booking_doctor.findings import (
+    Finding,
+    JSONValue,
+    PastRun,
+    Report,
+    SessionView,
+    Severity,
+    StepView,
+    Verdict,
+    Window,
+)
 
 VALUE_SHOWN: Final = 160
 """
@@ -60,6 +70,11 @@ What outranks any finding.
 """
 
 
+UNFINISHED: Final = (
+    "begun, and not seen to end: an index may be half built. Run the command again, or take the run back with undo."
+)
+
+
 def word_of(report: Report) -> str:
     """
     The verdict in a word. Listing runs, taking one back, writing settings or sending texts says nothing about health.
@@ -72,6 +87,13 @@ def word_of(report: Report) -> str:
     if report.findings:
         return "Findings"
     return "Healthy" if report.verdict is Verdict.HEALTHY else "Work remains"
+
+
+def applied_text(run: PastRun) -> str:
+    """
+    How many steps stand; what was begun and not seen to end beside them.
+    """
+    return f"{run.applied:,}, {run.begun:,} unfinished" if run.begun else f"{run.applied:,}"
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:

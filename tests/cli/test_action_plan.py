@@ -83,6 +83,19 @@ def test_it_changes_nothing_and_ticks_nothing_unseen(scene: World, call: Call) -
     assert measured.startswith("not known: ")
 
 
+def test_the_log_is_walked_once(scene: World, call: Call) -> None:
+    """
+    The diagnosis and the planned backfill stand on one reading of Twilio's log.
+    """
+    december_incident(scene)
+
+    call("action-plan --format json")
+
+    walked = [request.target for request in scene.simulator.requests if "DateSent=" in request.target]
+    assert walked
+    assert sorted(set(walked)) == sorted(walked)
+
+
 def test_the_exit_code_is_that_of_diagnose(scene: World, call: Call) -> None:
     """
     Findings and what could not be looked at end it as they end the examination.

@@ -564,11 +564,11 @@ def test_an_index_that_can_be_neither_built_nor_removed(site: Site) -> None:
         ("messages_message_sid_unique", False)
     ]
     assert [attempt.run_id for attempt in site.structure.attempts()] == ["run-1"]
-    assert [(run.id, run.applied) for run in site.runs()] == [("run-1", 0)]
+    assert [(run.id, run.applied, run.begun) for run in site.runs()] == [("run-1", 0, 1)]
 
     assert site.apply(Verb.GUARD, "run-2") == ["drop-index", "create-index"]
     assert site.structure.attempts() == []
-    assert [(run.id, run.applied) for run in site.runs()] == [("run-2", 1)]
+    assert [(run.id, run.applied, run.begun) for run in site.runs()] == [("run-2", 1, 0)]
 
 
 def test_a_half_built_index_is_taken_back(site: Site) -> None:
@@ -584,6 +584,7 @@ def test_a_half_built_index_is_taken_back(site: Site) -> None:
     assert site.undo() == ["drop-index"]
     assert run_sql(site.url, INDEXES) == []
     assert [(run.id, run.applied, run.undone) for run in site.runs()] == [("run-2", 1, 0), ("run-1", 1, 1)]
+    assert {run.begun for run in site.runs()} == {0}
 
 
 def test_an_index_that_is_not_recognized(site: Site) -> None:

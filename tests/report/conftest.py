@@ -293,7 +293,7 @@ SAMPLES: Final[Mapping[str, Report]] = {
         HEALTHY,
         command="runs",
         window=None,
-        exit_reason="2 runs are in the journal.",
+        exit_reason="3 runs are in the journal.",
         summary={},
         coverage={},
         runs=[
@@ -306,6 +306,14 @@ SAMPLES: Final[Mapping[str, Report]] = {
             ),
             PastRun(
                 id="20251201T080000Z-01d7aa", command="undo", started_at=NOON - timedelta(days=7), applied=4, undone=4
+            ),
+            PastRun(
+                id="20251130T080000Z-77e0b1",
+                command="migrate guard",
+                started_at=NOON - timedelta(days=8),
+                applied=0,
+                undone=0,
+                begun=1,
             ),
         ],
     ),
