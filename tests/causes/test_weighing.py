@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from booking_doctor.causes import CATALOGUE, SIGNALS
+from booking_doctor.causes import CATALOGUE, SIGNALS, STANDING
 from booking_doctor.causes.cause import HEADINGS, Cause, Clue, Layer, Reading, Weighed, unexplained, weigh
 from booking_doctor.checks import CATALOGUE as CHECKS
 from booking_doctor.findings import CauseVerdict
@@ -96,13 +96,32 @@ def test_excluded_only_by_evidence(given: dict[str, Reading]) -> None:
 @given(readings)
 def test_only_what_explains_is_a_candidate(given: dict[str, Reading]) -> None:
     """
-    A cause that explains nothing of what is seen is not told; they come surest first, then weightiest.
+    A cause of which neither harm nor sign is seen is not told; they come surest first, then weightiest.
     """
     found = weigh(given, CAUSES)
 
-    assert all(any(given[name].seen for name in one.cause.explains if name in given) for one in found)
+    assert all(
+        any(given[name].seen for name in (*one.cause.explains, *one.cause.signs) if name in given) for one in found
+    )
     order = [(SURE.index(one.verdict), -one.weight, CAUSES.index(one.cause)) for one in found]
     assert order == sorted(order)
+
+
+@given(readings)
+def test_without_harm_nothing_is_likely(given: dict[str, Reading]) -> None:
+    """
+    However wrongly something is set up: while none of its harm is seen, it is no more than possible.
+    """
+    for one in weigh(given, CAUSES):
+        if one.verdict in {CauseVerdict.CONFIRMED, CauseVerdict.LIKELY}:
+            assert any(given[name].seen for name in one.cause.explains if name in given)
+
+
+def test_how_things_are_set_up_proves_nothing() -> None:
+    """
+    No proof is made of signals of how things are now alone: each names something that happened.
+    """
+    assert [cause.id for cause in CAUSES for proof in cause.proofs if STANDING.issuperset(proof)] == []
 
 
 def test_nothing_seen() -> None:
