@@ -13,14 +13,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
+from socket import gethostname
 from urllib.parse import urlsplit
 
+from booking_doctor.adapters.alarm import Bell
 from booking_doctor.adapters.app import HttpApplication
 from booking_doctor.adapters.bookings import DatabaseStore
 from booking_doctor.adapters.client import ApplicationClient, remove_booking
 from booking_doctor.adapters.environment_files import PROCESS, named_source, read_preferences, variable_sources
 from booking_doctor.adapters.ledger import DatabaseLedger
 from booking_doctor.adapters.messenger import PATIENCE, TwilioFinder, TwilioMessenger
+from booking_doctor.adapters.post import DatabasePost
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.probes import TwilioAccountProbe
 from booking_doctor.adapters.queries import DatabaseQueries
@@ -30,21 +33,22 @@ from booking_doctor.adapters.signatures import TwilioSignatures
 from booking_doctor.adapters.structure import DatabaseStructure
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
+from booking_doctor.adapters.twilio_files import TwilioFiles
 from booking_doctor.adapters.vercel import VercelPlatform
 from booking_doctor.adapters.workplace import Workplace
 from booking_doctor.checks.shapes import SHAPES, direct_address, pools_transactions
-from booking_doctor.adapters.twilio_files import TwilioFiles
 from booking_doctor.core.booking import BookingRequest, Confirmed, Initiated
 from booking_doctor.core.flow import Invitation, Strategy, Terms, invite
 from booking_doctor.core.model import e164
 from booking_doctor.core.ports import Clock
 from booking_doctor.core.service import BookingService, SystemClock
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
+from booking_doctor.doctor.watching import Orders, Watch
 from booking_doctor.errors import NotConfigured, PlanRefused, SettingsError
 from booking_doctor.evidence import Log, VariableSource
 from booking_doctor.findings import Progress
-from booking_doctor.probe import Probe, Target
 from booking_doctor.preferences import preferences
+from booking_doctor.probe import Probe, Target
 from booking_doctor.settings import (
     COLUMNS,
     DatabaseSettings,
@@ -53,11 +57,11 @@ from booking_doctor.settings import (
     app_url,
     database_settings,
     probe_settings,
+    twilio_senders,
     twilio_settings,
     vercel_settings,
 )
 from booking_doctor.sources import Place
-    twilio_senders,
 
 __all__ = [
     "Backing",
@@ -75,6 +79,7 @@ __all__ = [
     "initiate_booking",
     "named_source",
     "open_doctor",
+    "open_watch",
     "open_workplace",
     "workplace_for",
 ]
@@ -86,21 +91,21 @@ def open_doctor(
     config: Path | None,
     process: Mapping[str, str],
     progress: Progress,
+    log_files: Sequence[Path] = (),
 ) -> Doctor:
     """
     The doctor for the settings that are found there.
 
     Args:
-    log_files: Sequence[Path] = (),
         directory: Where ``.env`` and ``booking-doctor.toml`` are looked for.
         env_files, config: Files named by the caller.
         process: The process environment.
+        log_files: What to read instead of asking Twilio, which is not asked anything then.
 
     Raises:
         UsageError: A named file cannot be read.
         SettingsError: The settings file says what cannot be meant.
     """
-        log_files: What to read instead of asking Twilio, which is not asked anything then.
     # NOTE: threads that read ahead need the interpreter for a moment between two waits; by default one that computes
     # keeps it 5 ms each time, and a million messages then take a fifth longer.
     sys.setswitchinterval(0.0005)
@@ -114,25 +119,25 @@ def doctor_for(
     preferred: Preferences,
     progress: Progress,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    log_files: Sequence[Path] = (),
 ) -> Doctor:
     """
     The doctor for what these say.
 
     Args:
-    log_files: Sequence[Path] = (),
         origins: Where the variables come from; later ones win.
-    """
-    variables = {name: value for origin in origins for name, value in origin.values.items()}
-    return Doctor(
-        ChosenSources(variables, preferred, progress, origins=origins, files=files),
-        preferred,
 
     Raises:
         UsageError: One of the files is no log of the account.
-        clock=clock,
-        executor=DaemonExecutor,
+    """
+    variables = {name: value for origin in origins for name, value in origin.values.items()}
     account_sid = variables.get("TWILIO_ACCOUNT_SID") or None
     files = TwilioFiles(log_files, account_sid=account_sid, now=clock(), progress=progress) if log_files else None
+    return Doctor(
+        ChosenSources(variables, preferred, progress, origins=origins, files=files),
+        preferred,
+        clock=clock,
+        executor=DaemonExecutor,
         run_id=lambda moment: f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         progress=progress,
     )
@@ -300,6 +305,45 @@ def workplace_for(
     return Workplace(service.queue, database, concurrency=concurrency, clock=clock)
 
 
+def open_watch(
+    directory: Path,
+    env_files: Sequence[Path],
+    config: Path | None,
+    process: Mapping[str, str],
+    progress: Progress,
+    orders: Orders,
+    *,
+    all_senders: bool,
+) -> Watch:
+    """
+    A watch for the settings that are found there; see `open_doctor`.
+
+    Raises:
+        UsageError: A named file cannot be read.
+        SettingsError: A variable is missing or malformed.
+        PlanRefused: Variables name different databases.
+    """
+    origins = variable_sources(directory, env_files, process)
+    preferred = preferences(*read_preferences(directory, config))
+    variables = {name: value for origin in origins for name, value in origin.values.items()}
+    # NOTE: one connection for what is remembered, one to be heard on.
+    database = _database_for(variables, preferred, connections=2)
+    _refuse_rivals(database.settings)
+    twilio = twilio_settings(variables, senders_needed=not all_senders)
+    return Watch(
+        DatabasePost(
+            database,
+            scope=" ".join([twilio.account_sid, *(["all"] if all_senders else sorted(twilio.senders))]),
+            holder=secrets.token_hex(8),
+            host=gethostname(),
+        ),
+        open_doctor=lambda: doctor_for(origins, preferred, progress),
+        orders=orders,
+        alarm=Bell(),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
 @cache
 def _service() -> BookingService:
     return booking_service()
@@ -324,6 +368,9 @@ def confirm_booking(token: str) -> Confirmed:
 class ChosenSources:
     """
     PostgreSQL and Twilio, as the variables name them: `booking_doctor.sources.Sources`.
+
+    Args:
+        files: Twilio's log, instead of Twilio.
     """
 
     def __init__(
@@ -334,11 +381,13 @@ class ChosenSources:
         patience: Patience = Patience(),
         *,
         origins: tuple[VariableSource, ...] = (),
+        files: TwilioFiles | None = None,
     ) -> None:
         self._variables = variables
         self._preferences = preferences
         self._progress = progress
         self._patience = patience
+        self._files = files
         self.variables = origins or (VariableSource(name=PROCESS, values=variables),)
 
     @property
@@ -346,6 +395,8 @@ class ChosenSources:
         """
         The Twilio account.
         """
+        if self._files is not None:
+            return self._files.account_sid
         return twilio_settings(self._variables, senders_needed=False).account_sid
 
     def account(self) -> TwilioAccountProbe:
@@ -353,8 +404,12 @@ class ChosenSources:
         The account over HTTP, for live questions.
 
         Raises:
+            NotConfigured: Files stand for Twilio.
             SettingsError: A variable is missing or malformed.
         """
+        if self._files is not None:
+            message = "Twilio is not asked: --twilio-log"
+            raise NotConfigured(message)
         # NOTE: a malformed sender is no reason not to ask; what to ask of senders is said with the question.
         senders = ("TWILIO_PHONE_NUMBER", "TWILIO_MESSAGING_SERVICE_SID")
         variables = {name: value for name, value in self._variables.items() if name not in senders}
@@ -368,9 +423,6 @@ class ChosenSources:
             NotConfigured: There is no token for it.
             SettingsError: A variable is missing or malformed.
         """
-
-    Args:
-        files: Twilio's log, instead of Twilio.
         return VercelPlatform(vercel_settings(self._variables))
 
     def probe(self, phone: str | None) -> tuple[Probe, Target]:
@@ -381,13 +433,11 @@ class ChosenSources:
             SettingsError: A variable is missing or malformed.
         """
         settings, region = probe_settings(self._variables, phone), self._preferences.region
-        files: TwilioFiles | None = None,
         number = e164(settings.phone, region)
         if number is None:
             message = "the phone of the probe is no phone number"
             raise SettingsError(message, hint="write it as +15550100123: TEST_PHONE, or --phone")
         host = urlsplit(settings.app_url).netloc
-        self._files = files
         probe = self._following(ApplicationClient(settings.app_url, settings.key))
         return probe, Target(host=host, event_id=settings.event_id, phone=number, region=region)
 
@@ -395,8 +445,6 @@ class ChosenSources:
         """
         Without looking anywhere else.
 
-        if self._files is not None:
-            return self._files.account_sid
         Raises:
             SettingsError: The application's address is missing or malformed.
         """
@@ -404,12 +452,8 @@ class ChosenSources:
         client = ApplicationClient(address, Secret(key) if key else None)
         target = Target(host=urlsplit(address).netloc, event_id="", phone="", region=self._preferences.region)
         return Probe(client=client, clock=SystemClock(), database=None, texts=None), target
-            NotConfigured: Files stand for Twilio.
 
     def _following(self, client: ApplicationClient) -> Probe:
-        if self._files is not None:
-            message = "Twilio is not asked: --twilio-log"
-            raise NotConfigured(message)
         database, texts, blind = None, None, {}
         try:
             database = self.queries
@@ -449,6 +493,9 @@ class ChosenSources:
         """
         # NOTE: all settings are read before anything is asked, so that a missing one costs nobody a wait.
         database_settings(self._variables)
+        if self._files is not None:
+            senders = twilio_senders(self._variables, needed=not all_senders)
+            return self._files, None if all_senders else self._files.told_of(senders)
         settings = twilio_settings(self._variables, senders_needed=not all_senders)
         log = TwilioLog(settings, patience=self._patience, progress=self._progress)
         return log, None if all_senders else settings.senders
@@ -493,9 +540,6 @@ class ChosenSources:
         pooled = pools_transactions(settings, self._variables[settings.variable])
         return DatabaseStructure(self._database, pooled=pooled, direct=direct_address(settings))
 
-        if self._files is not None:
-            senders = twilio_senders(self._variables, needed=not all_senders)
-            return self._files, None if all_senders else self._files.told_of(senders)
     def scope(self) -> list[str]:
         """
         The database's address, the Twilio account and the senders.
@@ -525,9 +569,9 @@ class ChosenSources:
         """
         Give connections back.
         """
+        if self._files is not None:
+            self._files.close()
         if "records" in self.__dict__:
             self.records.close()
         if "_database" in self.__dict__:
             self._database.close()
-        if self._files is not None:
-            self._files.close()

@@ -104,5 +104,5 @@ def _looked_for(fingerprint: str, span: Window | None, report: Report) -> bool:
         return False
     if span is None:
         return True
-    unread = any(skipped.missed and skipped.check not in CATALOGUE for skipped in report.skipped)
+    unread = any(skipped.check not in CATALOGUE for skipped in report.skipped)
     return not unread and report.window is not None and report.window.covers(span)

@@ -41,6 +41,7 @@ COMMANDS: Final = (
     "deployment",
     "queue",
     "repair",
+    "automate",
     "migrate",
     "probe",
     "learn",
@@ -163,7 +164,7 @@ def _booking_doctor(
 # Writing reports
 
 
-def check_output(path: Path | None) -> Path | None:
+def check_output(param: typer.CallbackParam, path: Path | None) -> Path | None:
     """
     Refuse a path that a report could not be written to, before any work is done.
 
@@ -174,11 +175,11 @@ def check_output(path: Path | None) -> Path | None:
         return None
     directory = _target(path).parent
     if path.is_dir():
-        message = f"--output {path} is a directory"
+        message = f"{param.opts[0]} {path} is a directory"
     elif not directory.is_dir():
-        message = f"--output {path}: there is no directory {directory}"
+        message = f"{param.opts[0]} {path}: there is no directory {directory}"
     elif not os.access(path if _is_special(path) else directory, os.W_OK):
-        message = f"--output {path}: no permission to write there"
+        message = f"{param.opts[0]} {path}: no permission to write there"
     else:
         return path
     raise UsageError(message, hint="name a file in a directory that exists and may be written to")
@@ -295,13 +296,27 @@ def _abandon_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _save(text: str, output: Path) -> None:
+def save(report: Report, format: Format, output: Path) -> None:
+    """
+    Render the report atomically into a file.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    _store(_document(report, format, output, Canvas()), output)
+
+
+def _store(text: str, output: Path) -> None:
     data = _encoded(text, "utf-8")
+    if _is_special(output):
+        output.write_bytes(data)
+    else:
+        _replace(_target(output), data)
+
+
+def _save(text: str, output: Path) -> None:
     try:
-        if _is_special(output):
-            output.write_bytes(data)
-        else:
-            _replace(_target(output), data)
+        _store(text, output)
     except OSError as error:
         _print(text, "utf-8")
         message = f"--output {output} could not be written: {_reason(error)}"

@@ -5,12 +5,10 @@ The command that works the queue of texts.
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +16,7 @@ import typer
 from booking_doctor.cli.app import FailOnOption, FormatOption, Invocation, OutputOption, say
 from booking_doctor.cli.examine import jobs
 from booking_doctor.cli.progress import WORTH_COUNTING_S
-from booking_doctor.cli.session import finish
+from booking_doctor.cli.session import ended_by_signals, finish
 from booking_doctor.errors import DatabaseError, DoctorError
 from booking_doctor.findings import FailOn
 from booking_doctor.report import TERMINAL
@@ -60,7 +58,7 @@ def run(
         remark: Callable[[str], None] = (lambda _: None) if invocation.quiet else say
         if watch:
             remark(f"watching the queue of texts, {concurrency:,} at a time; Ctrl-C ends")
-        with workplace.shift(watch=watch, limit=limit, tell=remark) as shift, _ended_by_signals(shift):
+        with workplace.shift(watch=watch, limit=limit, tell=remark) as shift, ended_by_signals(shift.end):
             error = _work(shift, log, _Teller(log, remark))
         report = log.report(
             started_at=started_at,
@@ -126,25 +124,3 @@ class _Teller:
         if monotonic() - self._said_at >= WORTH_COUNTING_S and self._log.sentence != self._said:
             self._said, self._said_at = self._log.sentence, monotonic()
             self._remark(self._said)
-
-
-@contextmanager
-def _ended_by_signals(shift: Shift) -> Iterator[None]:
-    """
-    Within the block Ctrl-C, or the service manager, has the shift end when the jobs in hand are finished; a second time
-    the program ends at once.
-    """
-    told: list[int] = []
-
-    def end(number: int, _: FrameType | None) -> None:
-        told.append(number)
-        if len(told) > 1:
-            raise KeyboardInterrupt
-        shift.end()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

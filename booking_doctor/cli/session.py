@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -29,11 +31,11 @@ DEFAULT_SINCE: Final = "7d"
 def doctor(invocation: Invocation, log_files: Sequence[Path] | None = None) -> Iterator[Doctor]:
     """
     The doctor with this call's settings, its progress shown while the block lasts.
-    """
-    from booking_doctor.bootstrap import open_doctor
 
     Args:
         log_files: What to read instead of asking Twilio.
+    """
+    from booking_doctor.bootstrap import open_doctor
     from booking_doctor.cli.progress import progress_for
 
     with progress_for(invocation) as progress:
@@ -55,9 +57,9 @@ def request(
     show_pii: bool,
     select: Sequence[str] | None = None,
     ignore: Sequence[str] | None = None,
+    twilio_log: Sequence[Path] | None = None,
 ) -> Request:
     """
-    twilio_log: Sequence[Path] | None = None,
     The options every reporting command shares, understood.
 
     Raises:
@@ -69,9 +71,9 @@ def request(
     if not twilio_log:
         check_retention(window, doctor.now(), doctor.retention)
     again = ["--since", since, *(["--until", until] if until else []), *(["--all-senders"] if all_senders else [])]
+    again += [word for path in twilio_log or () for word in ("--twilio-log", str(path))]
     return Request(
         window=window,
-    again += [word for path in twilio_log or () for word in ("--twilio-log", str(path))]
         all_senders=all_senders,
         fail_on=fail_on,
         disclosure=Disclosure(show_pii=show_pii),
@@ -114,3 +116,25 @@ def _summarise(report: Report) -> None:
             file.write(FORMATS["markdown"].render(report, Canvas()))
     except OSError as error:
         say(f"warning: the job's summary could not be written: {error.strerror}")
+
+
+@contextmanager
+def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
+    """
+    Within the block Ctrl-C, or the service manager, calls *end*, which lets what is in hand be finished; a second time the
+    program ends at once.
+    """
+    told: list[int] = []
+
+    def told_to(number: int, _: FrameType | None) -> None:
+        told.append(number)
+        if len(told) > 1:
+            raise KeyboardInterrupt
+        end()
+
+    before = {number: signal.signal(number, told_to) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -62,6 +62,20 @@ def _understood(text: str, now: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def parse_length(option: str, text: str) -> timedelta:
+    """
+    Understand a length of time, such as ``15m``.
+
+    Raises:
+        UsageError: It is none, or less than a second.
+    """
+    found = _AGE.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        message = f"{option} {text} is not understood"
+        raise UsageError(message, hint="give a length of time, such as 90s, 15m or 1h")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
 def check_retention(window: Window, now: datetime, retention: timedelta) -> None:
     """
     Refuse a window that Twilio's log no longer covers: what Twilio has deleted would look as if it never was.

@@ -65,6 +65,13 @@ class Reporting:
         """
         return self._preferences.retention
 
+    def living_with(self) -> frozenset[str]:
+        """
+        Fingerprints of findings that somebody decided to live with for now.
+        """
+        today = self._started_at.date()
+        return frozenset(entry.fingerprint for entry in self._preferences.ignored if today < entry.until)
+
     def now(self) -> datetime:
         """
         When this doctor was called, by its clock.

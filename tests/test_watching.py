@@ -1,0 +1,532 @@
+"""
+A watch without a database and without waiting: how far back it looks, what is news, and what it survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from booking_doctor.doctor import Planned, Repair, Request
+from booking_doctor.doctor.backfilling import Backfilling
+from booking_doctor.doctor.watching import FIRST_LOOK, OVERLAP, Handover, Orders, Round, Taken, Watch
+from booking_doctor.errors import (
+    DatabaseUnreachable,
+    DoctorError,
+    ExitCode,
+    PartlyApplied,
+    PlanRefused,
+    SettingsError,
+    TwilioUnreachable,
+)
+from booking_doctor.findings import Finding, Report, RunView, Severity, Skipped, Verdict, Window
+from booking_doctor.sightings import Memory
+
+NOON = datetime(2025, 12, 8, 12, tzinfo=UTC)
+QUARTER = timedelta(minutes=15)
+DAY = timedelta(days=1)
+
+
+@dataclass
+class World:
+    """
+    What happens: a clock, texts without a row by their time, and what does not work.
+    """
+
+    now: datetime = NOON
+    unrecorded: dict[str, datetime] = field(default_factory=dict)
+    orphaned: dict[str, datetime] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+    twilio_is_down: bool = False
+    database_error: DoctorError | None = None
+    refusal: DoctorError | None = None
+    exit_code_of_apply: ExitCode = ExitCode.OK
+    windows: list[Window] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    applied: int = 0
+
+
+class MemoryPost:
+    """
+    Implements `booking_doctor.doctor.watching.Post`.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.memory, self.watermark = Memory(), cast("datetime | None", None)
+        self.other: Taken | None = None
+        self.superseded = False
+        self.held_now = False
+
+    def take(self) -> Handover | Taken:
+        """
+        What was left, unless another one is there.
+        """
+        if self.world.database_error:
+            raise self.world.database_error
+        return self.other or Handover(memory=self.memory, watermark=self.watermark, now=self.world.now)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """
+        Look only meanwhile.
+        """
+        self.held_now = True
+        yield
+        self.held_now = False
+
+    def leave(self, memory: Memory | None, watermark: datetime | None) -> bool:
+        """
+        Keep it, unless another one took over.
+        """
+        if not self.superseded and memory is not None:
+            self.memory, self.watermark = memory, watermark
+        return not self.superseded
+
+    def close(self) -> None:
+        """
+        There is nothing to close.
+        """
+
+
+class StubDoctor:
+    """
+    Finds what is in the world, and repairs it.
+    """
+
+    retention = timedelta(days=400)
+
+    def __init__(self, world: World, post: MemoryPost) -> None:
+        self.world = world
+        self.post = post
+        self.started_at = world.now
+
+    def living_with(self) -> frozenset[str]:
+        """
+        What the world ignores.
+        """
+        return self.world.ignored
+
+    def reconcile(self, asked: Request) -> Report:
+        """
+        What is wrong in the window.
+        """
+        assert self.post.held_now
+        world, window = self.world, asked.window
+        world.windows.append(window)
+        found = [
+            Finding(
+                name=name,
+                severity=Severity.ERROR,
+                subject=f"message/{sid}",
+                summary="",
+                remedy="",
+                evidence={"date": at.isoformat()},
+            )
+            for name, texts in (("message-unrecorded", world.unrecorded), ("message-orphaned", world.orphaned))
+            for sid, at in texts.items()
+            if at in window and f"{name}:message/{sid}" not in world.ignored
+        ]
+        unread = [Skipped(check="twilio-log", kind="unreachable", reason="no answer")] if world.twilio_is_down else []
+        return self._report(
+            ExitCode.INCOMPLETE if unread else ExitCode.FINDINGS if found else ExitCode.OK,
+            window=window,
+            findings=[] if unread else found,
+            skipped=unread,
+            checks=["message-unrecorded", "message-orphaned"],
+            set_aside=world.ignored,
+            next_steps=[asked.command("backfill")],
+        )
+
+    def _report(self, exit_code: ExitCode, **values: Any) -> Report:
+        defaults = {"command": "reconcile", "version": "1", "finished_at": self.world.now, "exit_reason": "so it is"}
+        return Report(**{**defaults, **values}, started_at=self.started_at, exit_code=exit_code)
+
+    def plan(self, asked: Request, repair: Repair) -> Planned:
+        """
+        A step for each text without a row.
+        """
+
+        @dataclass
+        class Plan:
+            steps: Sequence[str]
+
+        @dataclass
+        class Made:
+            plan: Plan
+
+        return cast("Planned", Made(Plan(list(self.world.unrecorded))))
+
+    def apply(self, planned: Planned, asked: Request, repair: Repair) -> Report:
+        """
+        Afterwards nothing is missing.
+        """
+        if self.world.refusal:
+            raise self.world.refusal
+        number = len(planned.plan.steps)
+        self.world.unrecorded.clear()
+        self.world.applied += number
+        return self._report(
+            self.world.exit_code_of_apply,
+            window=asked.window,
+            summary={"applied": number},
+            run=RunView(id="run-1", applied=number, verified=True),
+            next_steps=["booking-doctor undo run-1"],
+        )
+
+    def close(self) -> None:
+        """
+        There is nothing to close.
+        """
+
+
+class Bell:
+    """
+    Implements `booking_doctor.core.shift.Alarm`: waiting is time that goes by.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.after: Callable[[], None] = lambda: None
+        self.rung = False
+
+    def ring(self) -> None:
+        """
+        It was.
+        """
+        self.rung = True
+
+    def wait(self, at_most_s: float | None = None) -> None:
+        """
+        Time goes by at once.
+        """
+        assert at_most_s is not None
+        self.world.waits.append(at_most_s)
+        if not self.rung:
+            self.world.now += timedelta(seconds=at_most_s)
+        self.after()
+
+
+@dataclass
+class Scene:
+    """
+    A watch in its world.
+    """
+
+    world: World
+    post: MemoryPost
+    bell: Bell
+
+    def watch(self, repair: Repair | None = None) -> Watch:
+        """
+        One that was just started.
+        """
+        return Watch(
+            self.post,
+            lambda: cast("Backfilling", StubDoctor(self.world, self.post)),
+            Orders(request=lambda window: Request(window=window), repair=repair),
+            self.bell,
+            lambda: self.world.now,
+        )
+
+    def round(self, repair: Repair | None = None) -> Round:
+        """
+        What comes of a round of a watch that was just started, as cron does.
+        """
+        done = self.watch(repair).round()
+        assert isinstance(done, Round)
+        return done
+
+
+@pytest.fixture(name="scene")
+def _scene() -> Scene:
+    """
+    A world in which nothing has happened yet.
+    """
+    world = World()
+    return Scene(world, MemoryPost(world), Bell(world))
+
+
+# --- how far back ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_round_looks_back_a_week(scene: Scene) -> None:
+    """
+    The next ones as far as a text may have come late or changed its status since everything was seen.
+    """
+    scene.round()
+    scene.world.now += QUARTER
+    scene.round()
+
+    assert scene.world.windows == [
+        Window(NOON - FIRST_LOOK, NOON),
+        Window(NOON - OVERLAP, NOON + QUARTER),
+    ]
+    assert timedelta(hours=72) == OVERLAP
+
+
+def test_rounds_that_could_not_look_are_made_up_for(scene: Scene) -> None:
+    """
+    After an outage of ten days the next round begins where the last one that saw everything ended, less the overlap; also
+    where there never was one.
+    """
+    scene.world.twilio_is_down = True
+    scene.round()
+    scene.world.now += 10 * DAY
+    scene.round()
+    assert scene.world.windows[-1].since == NOON - FIRST_LOOK
+
+    scene.world.twilio_is_down = False
+    scene.round()
+    assert scene.world.windows[-1].since == NOON - FIRST_LOOK
+    scene.round()
+    assert scene.world.windows[-1].since == scene.world.now - OVERLAP
+
+
+def test_an_open_finding_is_not_lost_sight_of(scene: Scene) -> None:
+    """
+    While it is there every round reaches back to it, however old it gets; ignored or gone, none does.
+    """
+    at = NOON - DAY
+    scene.world.unrecorded["SM1"] = at
+    scene.round()
+    scene.world.now += 30 * DAY
+    scene.round()
+    done = scene.round()
+    assert scene.world.windows[-1].since == at
+    assert [finding.subject for finding in done.report.findings] == ["message/SM1"]
+    assert done.news is False
+
+    scene.world.ignored = frozenset({"message-unrecorded:message/SM1"})
+    scene.round()
+    assert scene.world.windows[-1].since == scene.world.now - OVERLAP
+
+    scene.world.ignored = frozenset()
+    scene.world.unrecorded.clear()
+    done = scene.round()
+    assert scene.world.windows[-1].since == at
+    assert done.report.novelty is not None
+    assert done.report.novelty.gone == {"message-unrecorded:message/SM1": NOON}
+    scene.round()
+    assert scene.world.windows[-1].since == scene.world.now - OVERLAP
+
+
+def test_it_does_not_ask_for_what_twilio_no_longer_shows(scene: Scene) -> None:
+    """
+    A finding that is past the retention is forgotten, and the window is an ordinary one again.
+    """
+    scene.world.orphaned["SM1"] = NOON - DAY
+    scene.round()
+    scene.world.now += 500 * DAY
+    scene.round()
+    assert scene.world.windows[-1].since == scene.world.now - StubDoctor.retention
+
+    scene.round()
+    assert scene.world.windows[-1].since == scene.world.now - OVERLAP
+
+
+# --- what is news ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_news(scene: Scene) -> None:
+    """
+    A change of the verdict, and what is new; not that it is as it was, or that all is well the first time.
+    """
+
+    def news() -> bool:
+        scene.world.now += QUARTER
+        return scene.round().news
+
+    told = [news()]
+    scene.world.unrecorded["SM1"] = NOON - DAY
+    told += [news(), news()]
+    scene.world.unrecorded["SM2"] = NOON - DAY
+    told += [news()]
+    scene.world.twilio_is_down = True
+    told += [news(), news()]
+    scene.world.twilio_is_down = False
+    told += [news()]
+    scene.world.unrecorded.clear()
+    told += [news(), news()]
+
+    assert told == [False, True, False, True, True, False, True, True, False]
+
+
+def test_a_database_that_is_gone_is_news_once(scene: Scene) -> None:
+    """
+    Where nothing can be remembered in it, the watch itself knows what it said last.
+    """
+    watch = scene.watch()
+
+    def news() -> bool:
+        done = watch.round()
+        assert isinstance(done, Round)
+        return done.news
+
+    told = [news()]
+    scene.world.database_error = DatabaseUnreachable("cannot reach the database")
+    told += [news(), news()]
+    scene.world.database_error = None
+    told += [news(), news()]
+
+    assert told == [False, True, False, True, False]
+
+
+# --- what it survives ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [DatabaseUnreachable("cannot reach it"), TwilioUnreachable("no answer")])
+def test_a_round_that_fails_is_a_report(scene: Scene, error: DoctorError) -> None:
+    """
+    Incomplete, with the reason, and what was remembered stays.
+    """
+    scene.world.unrecorded["SM1"] = NOON - DAY
+    scene.round()
+    before = scene.post.memory
+    scene.world.database_error = error
+
+    report = scene.round().report
+
+    assert (report.command, report.exit_code, report.verdict) == ("watch", ExitCode.INCOMPLETE, Verdict.INCOMPLETE)
+    assert [skipped.reason for skipped in report.skipped] == [error.summary]
+    assert scene.post.memory is before
+
+
+@pytest.mark.parametrize("error", [PlanRefused("the role may not"), SettingsError("it is missing")])
+def test_what_waiting_does_not_mend_ends_it(scene: Scene, error: DoctorError) -> None:
+    """
+    Somebody has to do something first.
+    """
+    scene.world.database_error = error
+
+    with pytest.raises(type(error)):
+        scene.watch().round()
+
+
+def test_round_after_round(scene: Scene) -> None:
+    """
+    One each quarter of an hour counted from the last one's beginning, whatever fails, and none after it was told to end.
+    """
+    watch, verdicts = scene.watch(), []
+    for number, done in enumerate(watch.rounds(QUARTER)):
+        assert isinstance(done, Round)
+        verdicts.append(done.report.verdict)
+        scene.world.now += timedelta(minutes=(5, 20, 0, 0)[number])
+        scene.world.twilio_is_down = number == 0
+        scene.world.database_error = DatabaseUnreachable("cannot reach it") if number == 1 else None
+        if number == 3:
+            watch.end()
+
+    assert verdicts == [Verdict.HEALTHY, Verdict.INCOMPLETE, Verdict.INCOMPLETE, Verdict.HEALTHY]
+    assert scene.world.waits == [600, 900, 900]
+    assert scene.bell.rung
+
+
+def test_it_is_told_to_end_while_it_waits(scene: Scene) -> None:
+    """
+    It wakes, and begins no other round.
+    """
+    watch = scene.watch()
+    scene.bell.after = watch.end
+
+    assert len(list(watch.rounds(QUARTER))) == 1
+
+
+def test_another_one_is_given_way_to(scene: Scene) -> None:
+    """
+    Nothing is looked at, and the next turn tries again.
+    """
+    scene.post.other = Taken(host="elsewhere", age=timedelta(seconds=5))
+    assert scene.watch().round() is scene.post.other
+    assert scene.world.windows == []
+
+
+def test_what_nobody_may_remember_is_not_fine(scene: Scene) -> None:
+    """
+    Another one took over while this one worked: incomplete, though it found nothing.
+    """
+    scene.post.superseded = True
+
+    report = scene.round().report
+
+    assert report.exit_code is ExitCode.INCOMPLETE
+    assert "another watch took over" in report.exit_reason
+
+
+# --- what it repairs -------------------------------------------------------------------------------------------------
+
+REPAIR = Repair(max_changes=5)
+
+
+def test_it_repairs_only_where_it_was_told_to(scene: Scene) -> None:
+    """
+    And then compares again; what was missing is news, and gone.
+    """
+    scene.world.unrecorded["SM1"] = NOON - DAY
+    assert scene.round().report.run is None
+    assert scene.world.applied == 0
+
+    scene.world.unrecorded["SM2"] = NOON - DAY
+    done = scene.round(REPAIR)
+
+    assert (done.report.exit_code, done.report.verdict, done.news) == (ExitCode.OK, Verdict.HEALTHY, True)
+    assert (done.report.run, done.report.summary["applied"]) == (RunView(id="run-1", applied=2, verified=True), 2)
+    assert done.report.novelty is not None
+    assert len(done.report.novelty.gone) == 2
+    assert done.report.next_steps[0] == "booking-doctor undo run-1"
+    assert scene.round(REPAIR).news is False
+
+
+def test_where_nothing_can_be_repaired_no_plan_is_made(scene: Scene) -> None:
+    """
+    Nor where the log was not read to its end.
+    """
+    scene.world.orphaned["SM1"] = NOON - DAY
+    scene.round(REPAIR)
+    scene.world.unrecorded["SM2"] = NOON - DAY
+    scene.world.twilio_is_down = True
+    scene.round(REPAIR)
+
+    assert len(scene.world.windows) == 2
+    assert scene.world.applied == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PlanRefused("6 steps are more than 5"), ExitCode.REFUSED),
+        (PartlyApplied("3 rows were written, then it was lost"), ExitCode.PARTLY),
+        (DatabaseUnreachable("cannot reach it"), ExitCode.INCOMPLETE),
+    ],
+)
+def test_a_repair_that_fails_is_reported_with_what_is_still_missing(
+    scene: Scene, error: DoctorError, code: ExitCode
+) -> None:
+    """
+    Its exit code outranks the findings'.
+    """
+    scene.world.unrecorded["SM1"] = NOON - DAY
+    scene.world.refusal = error
+
+    report = scene.round(REPAIR).report
+
+    assert report.exit_code is code
+    assert report.exit_reason == f"so it is; backfill: {error.summary}"
+    assert len(report.findings) == 1
+
+
+def test_a_repair_that_is_not_verified_is_not_fine(scene: Scene) -> None:
+    """
+    Though nothing is missing afterwards.
+    """
+    scene.world.unrecorded["SM1"] = NOON - DAY
+    scene.world.exit_code_of_apply = ExitCode.PARTLY
+
+    report = scene.round(REPAIR).report
+
+    assert (report.exit_code, report.verdict) == (ExitCode.PARTLY, Verdict.FINDINGS)
