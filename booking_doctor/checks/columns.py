@@ -5,12 +5,14 @@ The columns of the application's tables: of which type they are, whether they ma
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from booking_doctor.checks.check import Evidence, Fault, check
+from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
+from booking_doctor.checks.runner import blind_spot
 from booking_doctor.checks.schema import NEEDED, READY, WRITTEN, stored
 from booking_doctor.core.model import STATUS_RANK
+from booking_doctor.errors import SchemaMismatch
 from booking_doctor.findings import Severity
 from booking_doctor.plpgsql.words import tokens
 from booking_doctor.settings import COLUMNS
@@ -71,11 +73,27 @@ def _column(evidence: Evidence, table: str, column: str) -> Mapping[str, Any] | 
     return found
 
 
-def _all(evidence: Evidence, columns: Mapping[str, tuple[str, ...]]) -> Iterator[Mapping[str, Any]]:
-    for table, names in columns.items():
-        for name in names:
-            if row := _column(evidence, table, name):
-                yield row
+_Place: TypeAlias = "tuple[str, str]"
+"""A table and a column of it, by the doctor's names."""
+
+
+def _seen(evidence: Evidence, places: Iterable[_Place]) -> tuple[dict[_Place, Mapping[str, Any]], list[BlindSpot]]:
+    """
+    Those of the columns that are there, and what hides the others; each hides no more than it must.
+    """
+    rows: dict[_Place, Mapping[str, Any]] = {}
+    hidden: dict[BlindSpot, None] = {}
+    for table, column in places:
+        try:
+            if row := _column(evidence, table, column):
+                rows[table, column] = row
+        except SchemaMismatch as error:
+            hidden[blind_spot(error, evidence)] = None
+    return rows, list(hidden)
+
+
+def _places(columns: Mapping[str, tuple[str, ...]]) -> list[_Place]:
+    return [(table, column) for table, names in columns.items() for column in names]
 
 
 def _path(row: Mapping[str, Any]) -> str:
@@ -83,7 +101,7 @@ def _path(row: Mapping[str, Any]) -> str:
 
 
 @check(Severity.ERROR, after=READY)
-def schema_column_generated(evidence: Evidence) -> Iterator[Fault]:
+def schema_column_generated(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     A column that the application writes is computed by the database: nothing can be written into it.
 
@@ -100,7 +118,9 @@ def schema_column_generated(evidence: Evidence) -> Iterator[Fault]:
 
     When the application writes the value under another name; then map that name in `booking-doctor.toml`.
     """
-    for row in _all(evidence, WRITTEN):
+    rows, hidden = _seen(evidence, _places(WRITTEN))
+    yield from hidden
+    for row in rows.values():
         if row["generated"]:
             stored = f"ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']} DROP EXPRESSION;"
             virtual = (
@@ -116,7 +136,7 @@ def schema_column_generated(evidence: Evidence) -> Iterator[Fault]:
 
 
 @check(Severity.WARNING, after=READY)
-def schema_metadata_not_jsonb(evidence: Evidence) -> Iterator[Fault]:
+def schema_metadata_not_jsonb(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     The metadata of pending bookings is no `jsonb`.
 
@@ -134,7 +154,9 @@ def schema_metadata_not_jsonb(evidence: Evidence) -> Iterator[Fault]:
 
     Where application and database agree on it and the column is only ever written whole.
     """
-    for row in _all(evidence, {"pending_bookings": ("metadata",)}):
+    rows, hidden = _seen(evidence, [("pending_bookings", "metadata")])
+    yield from hidden
+    for row in rows.values():
         if row["base"] != "jsonb":
             change = f"ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']}"
             yield Fault(
@@ -154,7 +176,7 @@ _TIMES: Final = {
 
 
 @check(Severity.WARNING, after=READY)
-def schema_timestamp_without_zone(evidence: Evidence) -> Iterator[Fault]:
+def schema_timestamp_without_zone(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     A time is kept without its zone, or is no time at all.
 
@@ -172,7 +194,9 @@ def schema_timestamp_without_zone(evidence: Evidence) -> Iterator[Fault]:
 
     Where every writer uses UTC. The doctor takes such values for UTC.
     """
-    for row in _all(evidence, _TIMES):
+    rows, hidden = _seen(evidence, _places(_TIMES))
+    yield from hidden
+    for row in rows.values():
         if row["base"] != "timestamptz":
             yield Fault(
                 subject=f"schema/{row['table']}.{row['column']}",
@@ -212,7 +236,7 @@ _HELD: Final = {
 
 
 @check(Severity.ERROR, after=READY)
-def schema_value_refused(evidence: Evidence) -> Iterator[Fault]:
+def schema_value_refused(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     A column is too narrow, or of a type, for what is written into it: a SID, a phone number, a status, a text.
 
@@ -230,28 +254,31 @@ def schema_value_refused(evidence: Evidence) -> Iterator[Fault]:
     Where the application never writes values of that length. A SID always has 34 characters, so that is an error; others
     are a warning.
     """
-    for (table, column), (longest, what) in _HELD.items():
-        for row in _all(evidence, {table: (column,)}):
-            narrow = row["width"] is not None and row["width"] < longest
-            if narrow or row["category"] not in {"S", "E"}:
-                yield Fault(
-                    subject=f"schema/{_path(row)}",
-                    summary=f"The column {_path(row)} is {row['type']}, which does not hold {what}.",
-                    remedy=f"Run: ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']} TYPE text;",
-                    evidence={"type": row["type"], "needed": longest},
-                    severity=None if what is _SID else Severity.WARNING,
-                )
-    yield from _other_customers(evidence)
+    rows, hidden = _seen(evidence, [*_HELD, _OWNER, _KEY])
+    yield from hidden
+    for place, (longest, what) in _HELD.items():
+        row = rows.get(place)
+        if row and (row["category"] not in {"S", "E"} or (row["width"] or longest) < longest):
+            yield Fault(
+                subject=f"schema/{_path(row)}",
+                summary=f"The column {_path(row)} is {row['type']}, which does not hold {what}.",
+                remedy=f"Run: ALTER TABLE {row['relation']} ALTER COLUMN {row['quoted']} TYPE text;",
+                evidence={"type": row["type"], "needed": longest},
+                severity=None if what is _SID else Severity.WARNING,
+            )
+    if _OWNER in rows and _KEY in rows:
+        yield from _other_customers(rows[_OWNER], rows[_KEY])
 
 
+_OWNER: Final = ("messages", "customer_id")
+_KEY: Final = ("customers", "id")
 _WHOLE: Final = frozenset({"int2", "int4", "int8"})
 
 
-def _other_customers(evidence: Evidence) -> Iterator[Fault]:
+def _other_customers(own: Mapping[str, Any], key: Mapping[str, Any]) -> Iterator[Fault]:
     """
     A message's customer that cannot be what customers are numbered with.
     """
-    own, key = _all(evidence, {"messages": ("customer_id",), "customers": ("id",)})
     if own["base"] != key["base"] and own["category"] != "S" and not {own["base"], key["base"]} <= _WHOLE:
         yield Fault(
             subject=f"schema/{_path(own)}",
@@ -262,7 +289,7 @@ def _other_customers(evidence: Evidence) -> Iterator[Fault]:
 
 
 @check(Severity.WARNING, after=READY)
-def schema_column_unfilled(evidence: Evidence) -> Iterator[Fault]:
+def schema_column_unfilled(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     A column that nobody is known to write has to be filled: it is NOT NULL and has no default.
 
@@ -283,7 +310,12 @@ def schema_column_unfilled(evidence: Evidence) -> Iterator[Fault]:
     database = evidence.database
     for table in NEEDED:
         known = {database.name(table, column) for column in COLUMNS[table]}
-        for row in evidence.once(_STRUCTURE[table]).values():
+        try:
+            rows = evidence.once(_STRUCTURE[table])
+        except SchemaMismatch as error:
+            yield blind_spot(error, evidence)
+            continue
+        for row in rows.values():
             given = row["filling"] is not None or row["numbered"] or row["generated"]
             if row["required"] and not given and row["column"] not in known:
                 yield Fault(
@@ -296,7 +328,7 @@ def schema_column_unfilled(evidence: Evidence) -> Iterator[Fault]:
 
 
 @check(Severity.WARNING, after=READY)
-def schema_metadata_without_default(evidence: Evidence) -> Iterator[Fault]:
+def schema_metadata_without_default(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     The metadata of a new booking is no empty object unless the application says so.
 
@@ -313,7 +345,9 @@ def schema_metadata_without_default(evidence: Evidence) -> Iterator[Fault]:
 
     Where every INSERT names the column, and every update writes it whole.
     """
-    for row in _all(evidence, {"pending_bookings": ("metadata",)}):
+    rows, hidden = _seen(evidence, [("pending_bookings", "metadata")])
+    yield from hidden
+    for row in rows.values():
         if not row["generated"] and not _is_object(row["filling"]):
             default = f"the default {row['filling']}" if row["filling"] else "no default"
             fate = "is refused" if row["required"] and not row["filling"] else "does not begin with an empty object"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
 from booking_doctor.checks.environment import Reading, readings
-from booking_doctor.checks.runner import why_not
+from booking_doctor.checks.runner import blind_spot
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.errors import DatabaseForbidden, NotConfigured, SettingsError, SourceError, TwilioRefused
 from booking_doctor.evidence import Queries
@@ -56,7 +56,7 @@ def _refused_by_twilio(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
         status = evidence.once(_let_in)
     except (SourceError, SettingsError) as error:
         if not isinstance(error, TwilioRefused) or error.status == 429:
-            yield _unasked(error)
+            yield blind_spot(error, evidence)
             return
         what = "test credentials, which may not read messages" if error.code == _TEST_CREDENTIALS else "refused"
         yield Fault(
@@ -100,17 +100,12 @@ def _refused_by_the_database(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
             evidence={"service": "database", "refusal": error.summary},
         )
     except (SourceError, SettingsError) as error:
-        yield _unasked(error)
+        yield blind_spot(error, evidence)
 
 
 def _database_variable(evidence: Evidence) -> str:
     set_ = {reading.name for reading in readings(evidence.variables)}
     return next((name for name in DATABASE_VARIABLES if name in set_), DATABASE_VARIABLES[0])
-
-
-def _unasked(error: Exception) -> BlindSpot:
-    kind, reason = why_not(error)
-    return BlindSpot(subject=None, kind=kind, reason=reason)
 
 
 @check(Severity.ERROR, after=("env-rejected",), limit_s=LIVE_LIMIT_S)

@@ -79,8 +79,7 @@ def _look(check: Check, evidence: Evidence, executor: Executor) -> Outcome:
         future.cancel()
         stopped = [BlindSpot(subject=None, reason=f"no answer within {check.limit_s:g} s")]
     except Exception as error:  # noqa: BLE001  a bug in one check is no reason to lose the others
-        kind, reason = why_not(error)
-        stopped = [BlindSpot(subject=_subject(error, evidence), kind=kind, reason=reason)]
+        stopped = [blind_spot(error, evidence)]
     faults = [one for one in seen if isinstance(one, Fault)]
     return Outcome(
         check=check,
@@ -89,6 +88,14 @@ def _look(check: Check, evidence: Evidence, executor: Executor) -> Outcome:
         blind=(*(one for one in seen if isinstance(one, BlindSpot)), *stopped),
         unnamed=sum(fault.others for fault in faults),
     )
+
+
+def blind_spot(error: Exception, evidence: Evidence) -> BlindSpot:
+    """
+    What could not be looked at, by the error that came instead of an answer.
+    """
+    kind, reason = why_not(error)
+    return BlindSpot(subject=_subject(error, evidence), kind=kind, reason=reason)
 
 
 def why_not(error: BaseException) -> tuple[SkipKind, str]:

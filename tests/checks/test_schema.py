@@ -385,3 +385,38 @@ def test_a_column_that_a_view_renames(scene: World, report: Callable[..., Report
     )
 
     assert [skipped.kind for skipped in report(check).skipped] == ["unreachable"]
+
+
+@pytest.mark.parametrize(
+    ("hide", "kinds"),
+    [
+        ("ALTER TABLE messages RENAME TO texts", ["unreachable"]),
+        (
+            "ALTER TABLE messages RENAME TO texts; CREATE MATERIALIZED VIEW messages AS SELECT * FROM texts",
+            ["unreachable"],
+        ),
+        ("DROP TABLE messages; ALTER TABLE customers RENAME TO clients", ["unreachable", "unreachable"]),
+    ],
+)
+def test_a_table_that_is_hidden_hides_no_other(
+    scene: World, report: Callable[..., Report], hide: str, kinds: list[str]
+) -> None:
+    """
+    The columns of the others are judged, and each table that could not be seen is named once.
+    """
+    run(
+        scene,
+        f"{hide}; ALTER TABLE pending_bookings ALTER COLUMN updated_at TYPE timestamp,"
+        " ALTER COLUMN customer_phone TYPE varchar(9), ADD COLUMN tenant text NOT NULL",
+    )
+    expected = {
+        "schema-timestamp-without-zone": "updated_at",
+        "schema-value-refused": "customer_phone",
+        "schema-column-unfilled": "tenant",
+    }
+
+    for name, column in expected.items():
+        seen = report(name)
+        assert [finding.subject for finding in seen.findings] == [f"schema/pending_bookings.{column}"]
+        assert [skipped.kind for skipped in seen.skipped] == kinds
+        assert seen.exit_code is ExitCode.INCOMPLETE
