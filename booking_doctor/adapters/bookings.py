@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, TextClause
+from psycopg import Cursor
 
 from booking_doctor.adapters.installation import Installation, is_text
 from booking_doctor.adapters.postgres import Database
@@ -47,6 +47,8 @@ _PHONES: Final = 0x70686F6E
 _BOOKINGS: Final = "pending_bookings"
 _METADATA: Final = "pending_bookings.metadata"
 
+_Row = dict[str, Any]
+
 
 class DatabaseStore:
     """
@@ -62,8 +64,8 @@ class DatabaseStore:
         """
         A transaction in which row level security applies.
         """
-        with self._database.acting(_LIMITS) as connection:
-            yield DatabaseUnitOfWork(connection, self._here)
+        with self._database.acting(_LIMITS) as cursor:
+            yield DatabaseUnitOfWork(cursor, self._here)
 
     def note(self, action: str, booking_id: str | None, details: Mapping[str, Any]) -> str | None:
         """
@@ -78,9 +80,8 @@ class DatabaseStore:
                 "entity_id": booking_id,
                 "details": msgspec.json.encode(details).decode(),
             }
-            values = self._here.values("audit_logs", entry)
-            with self._database.acting(_UNIMPORTANT) as connection:
-                connection.execute(self._here.insert("audit_logs", values, back="action"), values)
+            with self._database.acting(_UNIMPORTANT) as cursor:
+                DatabaseUnitOfWork(cursor, self._here).insert("audit_logs", entry, back="action")
         except DatabaseError as error:
             return error.summary
         return None
@@ -97,25 +98,24 @@ class DatabaseUnitOfWork:
     Implements `booking_doctor.core.ports.UnitOfWork` on one connection.
     """
 
-    def __init__(self, connection: Connection, here: Installation) -> None:
-        self._connection = connection
+    def __init__(self, cursor: Cursor[_Row], here: Installation) -> None:
+        self._cursor = cursor
         self._here = here
-        self._metadata: dict[str, str | None] = {}
+        self._known: dict[str, _Row] = {}
 
-    def _rows(self, statement: str | TextClause, **parameters: object) -> Sequence[RowMapping]:
-        statement = self._here.sql(statement) if isinstance(statement, str) else statement
-        return self._connection.execute(statement, parameters).mappings().all()
+    def _rows(self, statement: str, **parameters: object) -> Sequence[_Row]:
+        return self._cursor.execute(self._here.sql(statement), parameters).fetchall()
 
-    def _insert(self, table: str, values: Mapping[str, object], *, once: str = "", back: str = "id") -> str | None:
+    def insert(self, table: str, values: Mapping[str, object], *, once: str = "", back: str = "id") -> str | None:
         """
-        What *back* is in the new row; None where none was inserted.
+        Insert what there are columns for. What *back* is in the new row; None where none was inserted.
         """
         values = self._here.values(table, values)
         rows = self._rows(self._here.insert(table, values, once=once, back=back), **values)
         return rows[0][back] if rows else None
 
     def _inserted(self, table: str, values: Mapping[str, object]) -> str:
-        row_id = self._insert(table, values)
+        row_id = self.insert(table, values)
         if row_id is None:
             raise NothingWritten(table)
         return row_id
@@ -131,7 +131,7 @@ class DatabaseUnitOfWork:
         if not self._here.is_id("events", event_id):
             return None
         title = self._here.read("events", ("title",), "text")
-        rows = self._rows(f"SELECT {title} FROM {{events}} t WHERE t.{{events.id}} = :id", id=event_id)  # noqa: S608  names of ours
+        rows = self._rows(f"SELECT {title} FROM {{events}} t WHERE t.{{events.id}} = %(id)s", id=event_id)  # noqa: S608  names of ours
         return Event(id=event_id, title=rows[0]["title"]) if rows else None
 
     def add_booking(self, booking: PendingBooking) -> str | None:
@@ -153,7 +153,7 @@ class DatabaseUnitOfWork:
             message = "an idempotency key needs pending_bookings.id to be a uuid or a text"
             raise SchemaMismatch(message, hint="leave the key out, or change the column")
         if booking.id:
-            return self._insert(_BOOKINGS, {"id": booking.id, **values}, once="id")
+            return self.insert(_BOOKINGS, {"id": booking.id, **values}, once="id")
         return self._inserted(_BOOKINGS, values)
 
     def booking(self, booking_id: str) -> PendingBooking | None:
@@ -166,7 +166,7 @@ class DatabaseUnitOfWork:
         """
         By token, exactly as it is written.
         """
-        return self._booking("t.{pending_bookings.token} = :token", token=token) if is_text(token) else None
+        return self._booking("t.{pending_bookings.token} = %(token)s", token=token) if is_text(token) else None
 
     def locked(self, booking_id: str) -> PendingBooking | None:
         """
@@ -180,33 +180,33 @@ class DatabaseUnitOfWork:
     def _by_id(self, booking_id: str, lock: str = "") -> PendingBooking | None:
         if not self._here.is_id(_BOOKINGS, booking_id):
             return None
-        return self._booking(f"t.{{pending_bookings.id}} = :id {lock}", id=booking_id)
+        return self._booking(f"t.{{pending_bookings.id}} = %(id)s {lock}", id=booking_id)
 
     def _booking(self, condition: str, **parameters: object) -> PendingBooking | None:
         rows = self._rows(f"{self._here.booking} WHERE {condition}", **parameters)
         if not rows:
             return None
-        self._metadata[rows[0]["id"]] = rows[0]["metadata"]
+        self._known[rows[0]["id"]] = rows[0]
         return _booking(rows[0])
 
     def keep(self, booking_id: str, sms: InitialSms) -> None:
         """
         One update of a locked row, which must come out as it was to be: a trigger may have its own idea.
         """
-        metadata = metadata_with(self._metadata[booking_id], sms)
+        metadata = metadata_with(self._known[booking_id]["metadata"], sms)
         if metadata is None:
             raise NothingWritten(_METADATA, "what it holds is no JSON object, and was left as it is")
         rows = self._update_booking(booking_id, {"metadata": metadata}, back="metadata")
         if len(rows) != 1:
             raise NothingWritten(_METADATA, f"{len(rows) or 'no'} rows were written")
-        self._metadata[booking_id] = rows[0]["metadata"]
+        self._known[booking_id] |= rows[0]
         if not holds(rows[0]["metadata"], sms):
             raise NothingWritten(_METADATA, "a trigger stored something else")
 
-    def _update_booking(self, booking_id: str, values: Mapping[str, object], back: str) -> Sequence[RowMapping]:
+    def _update_booking(self, booking_id: str, values: Mapping[str, object], back: str) -> Sequence[_Row]:
         # NOTE: "now" is a date to PostgreSQL: when the transaction began.
         values = self._here.values(_BOOKINGS, {**values, "updated_at": "now"})
-        update = self._here.update(_BOOKINGS, values, "{pending_bookings.id} = :row_id", back=back)
+        update = self._here.update(_BOOKINGS, values, "{pending_bookings.id} = %(row_id)s", back=back)
         return self._rows(update, row_id=booking_id, **values)
 
     # customers
@@ -215,7 +215,7 @@ class DatabaseUnitOfWork:
         """
         An advisory lock on the phone, until the transaction ends.
         """
-        self._rows("SELECT pg_advisory_xact_lock(:phones, hashtext(:phone))", phones=_PHONES, phone=phone)
+        self._rows("SELECT pg_advisory_xact_lock(%(phones)s, hashtext(%(phone)s))", phones=_PHONES, phone=phone)
 
     def customers_with(self, phone: str) -> Sequence[Customer]:
         """
@@ -243,7 +243,8 @@ class DatabaseUnitOfWork:
         if [row["status"] for row in self._update_booking(booking.id, values, back="status")] != ["confirmed"]:
             what = "pending_bookings.status"
             raise NothingWritten(what)
-        if self._here.has("bookings") and not self._lasts(booking):
+        # NOTE: older code may have made it, and not been able to change the pending one.
+        if self._here.has("bookings") and not self._known[booking.id]["lasts"]:
             lasting = {
                 "event_id": booking.event_id,
                 "customer_id": customer_id,
@@ -251,15 +252,6 @@ class DatabaseUnitOfWork:
                 "status": "confirmed",
             }
             self._inserted("bookings", lasting)
-
-    def _lasts(self, booking: PendingBooking) -> bool:
-        """
-        Whether a lasting booking was made of it already, by code that could not change the pending one.
-        """
-        if not self._here.has("bookings", "pending_booking_id"):
-            return False
-        question = "SELECT 1 FROM {bookings} t WHERE t.{bookings.pending_booking_id} = :booking_id"
-        return bool(self._rows(question, booking_id=booking.id))
 
     # messages
 
@@ -293,7 +285,7 @@ class DatabaseUnitOfWork:
             "created_at": row.created_at,
             "read_at": row.created_at,
         }
-        if self._insert("messages", values, back="message_sid") != row.message_sid:
+        if self.insert("messages", values, back="message_sid") != row.message_sid:
             what = "messages"
             raise NothingWritten(what)
 
@@ -313,16 +305,16 @@ class DatabaseUnitOfWork:
         By both columns of ``messages``, and by the text of all other bookings' metadata.
         """
         columns = self._here.present("messages", ("message_sid", "twilio_message_sid"))
-        others = "CAST(t.{messages.customer_id} AS text) IS DISTINCT FROM :customer_id"
+        others = "CAST(t.{messages.customer_id} AS text) IS DISTINCT FROM %(customer_id)s"
         rows = (
             f"EXISTS (SELECT FROM {{messages}} t WHERE t.{{messages.{name}}} = s.sid AND {others})" for name in columns
         )
         bookings = (
-            "EXISTS (SELECT FROM {pending_bookings} t WHERE t.{pending_bookings.id} <> :booking_id"
+            "EXISTS (SELECT FROM {pending_bookings} t WHERE t.{pending_bookings.id} <> %(booking_id)s"
             " AND position(s.sid IN CAST(t.{pending_bookings.metadata} AS text)) > 0)"
         )
         taken = " OR ".join([*rows, bookings])
-        question = f"SELECT s.sid FROM unnest(CAST(:sids AS text[])) AS s(sid) WHERE {taken}"  # noqa: S608  names of ours
+        question = f"SELECT s.sid FROM unnest(CAST(%(sids)s AS text[])) AS s(sid) WHERE {taken}"  # noqa: S608  names of ours
         ours = {"booking_id": but_for.id, "customer_id": but_for.customer_id}
         return frozenset(row["sid"] for row in self._rows(question, sids=list(message_sids), **ours))
 
@@ -341,7 +333,7 @@ class DatabaseUnitOfWork:
         }
         told = msgspec.json.encode(payload).decode()
         job_id = self._inserted("jobs", {"type": JOB_TYPE, "payload": told, "run_at": run_at, "status": "queued"})
-        self._rows("SELECT pg_notify(:channel, '')", channel=JOBS_CHANNEL)
+        self._rows("SELECT pg_notify(%(channel)s, '')", channel=JOBS_CHANNEL)
         return job_id
 
     def _need_queue(self) -> None:
@@ -355,6 +347,14 @@ class DatabaseUnitOfWork:
         rows = self._rows(_CLAIM, type=JOB_TYPE, now=now, lost_before=lost_before, limit=limit)
         return [_job(row, now) for row in rows]
 
+    def give_back(self, job: Job) -> None:
+        """
+        One update, of a job that is still ours.
+        """
+        values = {"status": "queued", "attempts": job.attempts - 1}
+        update = self._here.update("jobs", values, f"{{jobs.id}} = %(row_id)s AND {_OURS}")
+        self._rows(update, row_id=job.id, tries=job.attempts, **values)
+
     def finish(self, job: Job, outcome: JobOutcome, now: datetime) -> None:
         """
         One update, of a job that is still ours, or that is done whoever has it.
@@ -367,34 +367,38 @@ class DatabaseUnitOfWork:
             **({} if outcome.state is JobState.QUEUED else {"finished_at": now}),
         }
         values = self._here.values("jobs", became)
-        ours = "" if done else " AND CAST({jobs.status} AS text) = 'running' AND {jobs.attempts} = :tries"
+        ours = "" if done else f" AND {_OURS}"
         tries = {} if done else {"tries": job.attempts}
-        self._rows(self._here.update("jobs", values, f"{{jobs.id}} = :row_id{ours}"), row_id=job.id, **tries, **values)
+        self._rows(
+            self._here.update("jobs", values, f"{{jobs.id}} = %(row_id)s{ours}"), row_id=job.id, **tries, **values
+        )
 
 
 _DIGITS: Final = "0123456789"
 
 # NOTE: no index can serve this, so every customer is looked at; nine of ten are passed over for their last character.
 _SAME_ENDING: Final = f"""
-position(right(CAST(t.{{customers.phone}} AS text), 1) IN :others) = 0 AND right(translate(CAST(t.{{customers.phone}} AS text),
-  translate(CAST(t.{{customers.phone}} AS text), '{_DIGITS}', ''), ''), 7) = :ending
+position(right(CAST(t.{{customers.phone}} AS text), 1) IN %(others)s) = 0 AND right(translate(CAST(t.{{customers.phone}} AS text),
+  translate(CAST(t.{{customers.phone}} AS text), '{_DIGITS}', ''), ''), 7) = %(ending)s
 """
+
+_OURS: Final = "CAST({jobs.status} AS text) = 'running' AND {jobs.attempts} = %(tries)s"
 
 # NOTE: a job whose run_at is null is nobody's: whether it is meant to be sent now, or at all, nothing says.
 _CLAIM: Final = """
 WITH due AS (
-  SELECT {jobs.id} AS id, CAST({jobs.status} AS text) = 'running' AS lost FROM {jobs} WHERE CAST({jobs.type} AS text) = :type AND (
-    CAST({jobs.status} AS text) = 'queued' AND {jobs.run_at} <= :now
-    OR CAST({jobs.status} AS text) = 'running' AND {jobs.run_at} < :lost_before)
-  ORDER BY {jobs.run_at}, {jobs.id} LIMIT :limit FOR UPDATE SKIP LOCKED
+  SELECT {jobs.id} AS id, CAST({jobs.status} AS text) = 'running' AS lost FROM {jobs} WHERE CAST({jobs.type} AS text) = %(type)s AND (
+    CAST({jobs.status} AS text) = 'queued' AND {jobs.run_at} <= %(now)s
+    OR CAST({jobs.status} AS text) = 'running' AND {jobs.run_at} < %(lost_before)s)
+  ORDER BY {jobs.run_at}, {jobs.id} LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE {jobs} t SET {jobs.status} = 'running', {jobs.run_at} = :now, {jobs.attempts} = t.{jobs.attempts} + 1
+UPDATE {jobs} t SET {jobs.status} = 'running', {jobs.run_at} = %(now)s, {jobs.attempts} = t.{jobs.attempts} + 1
 FROM due WHERE t.{jobs.id} = due.id
 RETURNING CAST(t.{jobs.id} AS text) AS id, CAST(t.{jobs.payload} AS text) AS payload, t.{jobs.attempts} AS attempts, due.lost
 """
 
 
-def _booking(row: RowMapping) -> PendingBooking:
+def _booking(row: _Row) -> PendingBooking:
     return PendingBooking(
         id=row["id"],
         token=row["token"],
@@ -423,7 +427,7 @@ class _Payload(msgspec.Struct):
     body: str | None = None
 
 
-def _job(row: RowMapping, now: datetime) -> Job:
+def _job(row: _Row, now: datetime) -> Job:
     try:
         told = msgspec.json.decode(row["payload"] or "{}", type=_Payload)
     except msgspec.DecodeError:

@@ -11,14 +11,12 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Final
-from uuid import UUID
-
-from sqlalchemy import TextClause
 
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.statements import Statements
 
 _WHOLE_TYPES: Final = frozenset({"smallint", "integer", "bigint"})
+_UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _WHOLE: Final = re.compile("[0-9]{1,18}", re.ASCII)
 
 
@@ -27,12 +25,12 @@ class Installation:
     One installation's tables. The catalog is asked once.
 
     Attributes:
-        sql: Makes a statement of a text with ``{table.column}`` in it.
+        sql: Makes a statement for the driver of a text with ``{table.column}`` and ``%(parameter)s`` in it.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.sql = Statements(database)
+        self.sql = Statements(database).for_driver
 
     def has(self, table: str, column: str | None = None) -> bool:
         """
@@ -60,7 +58,7 @@ class Installation:
         columns = (f"t.{{{table}.{name}}}" if self.has(table, name) else "NULL" for name in names)
         return ", ".join(f"CAST({column} AS {type_}) AS {name}" for column, name in zip(columns, names, strict=True))
 
-    def insert(self, table: str, names: Iterable[str], *, once: str = "", back: str = "id") -> TextClause:
+    def insert(self, table: str, names: Iterable[str], *, once: str = "", back: str = "id") -> str:
         """
         Insert the parameters of those names, and return the column *back*, as text, under its name.
 
@@ -70,22 +68,20 @@ class Installation:
         names = list(names)
         columns = ", ".join(f"{{{table}.{name}}}" for name in names)
         conflict = f" ON CONFLICT ({{{table}.{once}}}) DO NOTHING" if once else ""
-        statement = (
-            f"INSERT INTO {{{table}}} ({columns}) VALUES ({', '.join(f':{name}' for name in names)}){conflict}"  # noqa: S608  names of ours
+        return (
+            f"INSERT INTO {{{table}}} ({columns}) VALUES ({', '.join(f'%({name})s' for name in names)}){conflict}"  # noqa: S608  names of ours
             f" RETURNING CAST({{{table}.{back}}} AS text) AS {back}"
         )
-        return self.sql(statement)
 
-    def update(self, table: str, names: Iterable[str], condition: str, *, back: str = "id") -> TextClause:
+    def update(self, table: str, names: Iterable[str], condition: str, *, back: str = "id") -> str:
         """
         Set columns to the parameters of those names where *condition* holds, and return the column *back* likewise.
         """
-        assignments = ", ".join(f"{{{table}.{name}}} = :{name}" for name in names)
-        statement = (
+        assignments = ", ".join(f"{{{table}.{name}}} = %({name})s" for name in names)
+        return (
             f"UPDATE {{{table}}} SET {assignments} WHERE {condition}"  # noqa: S608  names of ours
             f" RETURNING CAST({{{table}.{back}}} AS text) AS {back}"
         )
-        return self.sql(statement)
 
     def is_id(self, table: str, text: str) -> bool:
         """
@@ -93,7 +89,7 @@ class Installation:
         """
         type_ = self._database.columns(table)[self._database.tables[table].c["id"].name].type
         if type_ == "uuid":
-            return _is_uuid(text)
+            return _UUID.fullmatch(text) is not None
         return _WHOLE.fullmatch(text) is not None if type_ in _WHOLE_TYPES else is_text(text)
 
     @cached_property
@@ -114,6 +110,7 @@ class Installation:
             self.read("pending_bookings", texts, "text"),
             self.read("pending_bookings", ("created_at", "expires_at"), "timestamptz"),
             f"{self._booked_customer()} AS customer_id",
+            f"{self._lasts()} AS lasts",
         )
         return f"SELECT {', '.join(columns)} FROM {{pending_bookings}} t"  # noqa: S608  names of ours
 
@@ -132,6 +129,14 @@ class Installation:
             known.insert(0, "CAST(t.{pending_bookings.customer_id} AS text)")
         return f"coalesce({', '.join(known)})"
 
+    def _lasts(self) -> str:
+        """
+        Whether a lasting booking has been made of it; false where that cannot be told.
+        """
+        if not (self.has("bookings") and self.has("bookings", "pending_booking_id")):
+            return "false"
+        return "EXISTS (SELECT FROM {bookings} b WHERE b.{bookings.pending_booking_id} = t.{pending_bookings.id})"
+
     @cached_property
     def with_sid(self) -> str:
         """
@@ -139,10 +144,10 @@ class Installation:
         is empty.
         """
         if not self.has("messages", "twilio_message_sid"):
-            return "{messages.message_sid} = :sid"
+            return "{messages.message_sid} = %(sid)s"
         return (
-            "({messages.message_sid} = :sid OR ({messages.message_sid} IS NULL OR {messages.message_sid} = '')"
-            " AND {messages.twilio_message_sid} = :sid)"
+            "({messages.message_sid} = %(sid)s OR ({messages.message_sid} IS NULL OR {messages.message_sid} = '')"
+            " AND {messages.twilio_message_sid} = %(sid)s)"
         )
 
     def values(self, table: str, values: Mapping[str, object]) -> dict[str, object]:
@@ -150,13 +155,6 @@ class Installation:
         Those for which there is a column.
         """
         return {name: values[name] for name in self.present(table, values)}
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False
 
 
 def is_text(text: str) -> bool:

@@ -245,13 +245,23 @@ class MemoryUnitOfWork:
         self._tables.jobs |= {job.id: MemoryJob(job=job, status="running") for job in claimed}
         return claimed
 
+    def give_back(self, job: Job) -> None:
+        """
+        Set its status.
+        """
+        if self._ours(job):
+            self._tables.jobs[job.id] = MemoryJob(job=replace(job, attempts=job.attempts - 1))
+
+    def _ours(self, job: Job) -> bool:
+        row = self._tables.jobs[job.id]
+        return row.status == "running" and row.job.attempts == job.attempts
+
     def finish(self, job: Job, outcome: JobOutcome, now: datetime) -> None:  # noqa: ARG002
         """
         Set its status.
         """
         row = self._tables.jobs[job.id]
-        ours = row.status == "running" and row.job.attempts == job.attempts
-        if ours or outcome.state is JobState.DONE:
+        if self._ours(job) or outcome.state is JobState.DONE:
             again = replace(row.job, run_at=outcome.run_at or row.job.run_at)
             self._tables.jobs[job.id] = MemoryJob(job=again, status=outcome.state, last_error=outcome.reason)
 

@@ -9,6 +9,7 @@ says that it did nothing.
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -72,9 +73,15 @@ class TwilioMessenger:
         # NOTE: here, so that the first customer does not wait for it; it takes a fifth of a second.
         from twilio.rest import Client
 
-        self._client = Client
-        self._settings = settings
         self._http = connections(settings.base_url, patience, at_once)
+        self._carrier = _Carrier(self._http)
+        # An empty mapping would make the SDK read the process environment.
+        environment = {"TWILIO_ACCOUNT_SID": settings.account_sid}
+        account = settings.username, settings.password.value, settings.account_sid
+        client = Client(*account, http_client=self._carrier, environment=environment)
+        client.api.base_url = settings.base_url
+        self._messages = client.messages
+        self._sender = _sender(settings.senders)
         self._again = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda answer: isinstance(answer, NotSent) and answer.passing),
             wait=tenacity.wait_random_exponential(patience.first_wait, max=2, min=patience.first_wait / 2),
@@ -93,30 +100,25 @@ class TwilioMessenger:
     def _create(self, text: Text) -> Answer:
         from twilio.base.exceptions import TwilioException
 
-        carrier, settings = _OneRequest(self._http), self._settings
-        # An empty mapping would make the SDK read the process environment.
-        environment = {"TWILIO_ACCOUNT_SID": settings.account_sid}
-        account = settings.username, settings.password.value, settings.account_sid
-        client = self._client(*account, http_client=carrier, environment=environment)
-        client.api.base_url = settings.base_url
         optional = {"status_callback": text.callback} if text.callback else {}
+        self._carrier.answer = None
         try:
-            client.messages.create(to=text.to, body=text.body, **optional, **_sender(settings.senders))
+            self._messages.create(to=text.to, body=text.body, **optional, **self._sender)
         except HTTPError as error:
             return _unanswered(error)
         except (TwilioException, ValueError, TypeError, AttributeError):
-            if carrier.answer is None:
+            if self._carrier.answer is None:
                 raise
-        return _meaning(carrier.answer)
+        return _meaning(self._carrier.answer)
 
 
-class _OneRequest:
+class _Carrier(threading.local):
     """
-    The SDK's HTTP client for one request, over our own connections.
+    The SDK's HTTP client over our own connections.
 
     Attributes:
-        answer: As it came. It is judged instead of what the SDK makes of it, whose messages drop the time zone of their
-            dates and whose errors give an HTTP status for a code.
+        answer: The last one of this thread, as it came. It is judged instead of what the SDK makes of it, whose messages drop
+            the time zone of their dates and whose errors give an HTTP status for a code.
     """
 
     def __init__(self, http: urllib3.PoolManager) -> None:

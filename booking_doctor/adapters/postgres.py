@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 import psycopg
+from psycopg import Cursor
+from psycopg.rows import dict_row
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -124,7 +126,6 @@ class Database:
         A connection on which no transaction is around a statement; it is closed afterwards, with its settings.
         """
         with translated(self.settings), self._engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
             try:
                 for name, value in limits.items():
                     connection.exec_driver_sql(f"SET {name} = '{value}'")
@@ -133,16 +134,17 @@ class Database:
                 connection.invalidate()
 
     @contextmanager
-    def acting(self, options: Mapping[str, str]) -> Iterator[Connection]:
+    def acting(self, options: Mapping[str, str]) -> Iterator[Cursor[dict[str, Any]]]:
         """
-        A transaction as the application makes its own: row level security applies to it.
+        A transaction as the application makes its own: row level security applies to it. It has the driver's own cursor,
+        because it makes many small statements, for each of which SQLAlchemy takes as long as the database.
 
         Args:
             options: Settings that differ from those of `writing`.
         """
         limits = self._limits(self.timeouts.writing)
         with self._transaction({**limits, "row_security": "on", **options}) as connection:
-            yield connection
+            yield _driver(connection).cursor(row_factory=dict_row)
 
     @contextmanager
     def waiting(self) -> Iterator[Connection]:
@@ -152,7 +154,7 @@ class Database:
         limits = {**self._limits(self.timeouts.writing), "idle_in_transaction_session_timeout": "0"}
         # NOTE: at another level, which may be the default here, it would keep a snapshot, and an index that is built
         # concurrently waits for those.
-        with self._transaction(limits, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ") as connection:
+        with self._transaction(limits, before="SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ") as connection:
             yield connection
 
     def close(self) -> None:
@@ -170,29 +172,39 @@ class Database:
         }
 
     @contextmanager
-    def _transaction(self, options: Mapping[str, str], before: str = "") -> Iterator[Connection]:
-        # NOTE: one statement for all options, because a remote database answers each in tens of milliseconds.
+    def _transaction(self, options: Mapping[str, str], *, before: str = "") -> Iterator[Connection]:
+        # NOTE: one request for the beginning and all options, because a remote database answers each in tens of milliseconds.
         setting = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
-        with translated(self.settings), self._connected(f"{before}SELECT {setting}") as connection:
-            yield connection
-            connection.commit()
+        with translated(self.settings), self._connected(f"BEGIN; {before}SELECT {setting}") as connection:
+            driver = _driver(connection)
+            try:
+                yield connection
+                driver.commit()
+            except psycopg.Error:
+                if driver.broken:
+                    connection.invalidate()
+                raise
 
     def _connected(self, first: str) -> Connection:
         """
         A connection on which the first statement of a transaction was made.
 
-        One that lay in the pool may have been ended meanwhile by the server, or by what is between; nothing was done on it
-        yet, so another takes its place.
+        One that lay in the pool may have been ended meanwhile by the server, or by what is between, and the others with it;
+        nothing was done on it yet, so a new one takes its place.
         """
         connection = self._engine.connect()
+        driver = _driver(connection)
         try:
-            connection.exec_driver_sql(first)
-        except DBAPIError as error:
-            connection.close()
-            if not error.connection_invalidated:
+            driver.execute(first.encode())
+        except psycopg.Error:
+            if not driver.broken:
+                connection.close()
                 raise
+            connection.invalidate()
+            connection.close()
+            self._engine.dispose()
             connection = self._engine.connect()
-            connection.exec_driver_sql(first)
+            _driver(connection).execute(first.encode())
         return connection
 
     def place(self) -> Place:
@@ -297,6 +309,12 @@ class Database:
         return str(self._engine.dialect.identifier_preparer.format_table(table)).replace("%%", "%")
 
 
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101  of all drivers this one was chosen
+    return driver
+
+
 _COLUMNS: Final = text(
     "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS nn,"
     " a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '' AS filled"
@@ -330,9 +348,15 @@ def _engine(settings: DatabaseSettings, connections: int) -> Engine:
         database=settings.name,
         query={"connect_timeout": str(_CONNECT_TIMEOUT_S), "application_name": "booking-doctor", **settings.parameters},
     )
-    # NOTE: no prepared statements, because behind a transaction pooler they belong to somebody else's session.
+    # NOTE: no prepared statements, because behind a transaction pooler they belong to somebody else's session; and no
+    # BEGIN of the driver's, which would be a request of its own.
     return create_engine(
-        url, connect_args={"prepare_threshold": None}, hide_parameters=True, pool_size=connections, max_overflow=10
+        url,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"prepare_threshold": None},
+        hide_parameters=True,
+        pool_size=connections,
+        max_overflow=10,
     )
 
 

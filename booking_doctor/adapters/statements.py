@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from booking_doctor.adapters.fragments import quoted, verbatim
+from booking_doctor.adapters.fragments import verbatim
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.errors import NotHere
 
@@ -24,17 +24,30 @@ class Statements:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, TextClause] = {}
+        self._drivers: dict[str, str] = {}
 
     def __call__(self, template: str) -> TextClause:
         """
-        The statement.
+        The statement, of a text whose parameters are written ``:name``.
 
         Raises:
             NotHere: It names a table or column that this installation has not.
         """
         if template not in self._known:
-            self._known[template] = text(_NAME.sub(lambda name: self._named(name[1], name[2]), template))
+            self._known[template] = text(_NAME.sub(lambda name: verbatim(self._named(*name.groups())), template))
         return self._known[template]
+
+    def for_driver(self, template: str) -> str:
+        """
+        The statement as the driver takes it, of a text whose parameters are written ``%(name)s``.
+
+        Raises:
+            NotHere: Likewise.
+        """
+        if template not in self._drivers:
+            filled = _NAME.sub(lambda name: self._named(*name.groups()).replace("%", "%%"), template)
+            self._drivers[template] = filled
+        return self._drivers[template]
 
     def _named(self, table: str, column: str | None) -> str:
         here = self._database.tables[table]
@@ -45,4 +58,4 @@ class Statements:
         if column and not self._database.has(table, column):
             message = f"there is no column {here.c[column].name} in the table {here.name}"
             raise NotHere(message, table=table, column=column, hint=hint)
-        return quoted(here.c[column].name) if column else verbatim(self._database.quoted(here))
+        return '"' + here.c[column].name.replace('"', '""') + '"' if column else self._database.quoted(here)

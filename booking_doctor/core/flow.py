@@ -338,8 +338,9 @@ def further(one: str | None, other: str | None) -> str | None:
     return max(ranked, key=_along, default=one)
 
 
-def _along(status: str) -> tuple[int, int]:
-    return STATUS_RANK[status], _WORSE.index(status) if status in _WORSE else -1
+def _along(status: str) -> tuple[int, int, str]:
+    # NOTE: the word itself decides between two that are equally far, so that their order does not.
+    return STATUS_RANK[status], _WORSE.index(status) if status in _WORSE else -1, status
 
 
 def told(sms: InitialSms, report: StatusReport) -> InitialSms:

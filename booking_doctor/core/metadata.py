@@ -59,6 +59,7 @@ def _read(metadata: str | None) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+_STATES: Final = frozenset(SmsState)
 _OTHERS_WORDS: Final = {"rejected": SmsState.FAILED}
 """What other programs call a state."""
 
@@ -69,7 +70,7 @@ WITHOUT_SID: Final = frozenset({SmsState.FAILED, SmsState.QUEUED, SmsState.DROPP
 def _state(word: object) -> SmsState | None:
     if not isinstance(word, str):
         return None
-    return _OTHERS_WORDS.get(word) or (SmsState(word) if word in set(SmsState) else None)
+    return _OTHERS_WORDS.get(word) or (SmsState(word) if word in _STATES else None)
 
 
 def _text(value: object) -> str | None:

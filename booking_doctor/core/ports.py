@@ -119,6 +119,11 @@ class UnitOfWork(Protocol):
             lost_before: A job that has been running since before that has lost its worker, and is due again.
         """
 
+    def give_back(self, job: Job) -> None:
+        """
+        A job that was claimed is queued again, as if it had not been; unless another worker has taken it since.
+        """
+
     def finish(self, job: Job, outcome: JobOutcome, now: datetime) -> None:
         """
         Say what became of a job that was claimed. Where another worker has taken it since, only that it is done counts.

@@ -90,7 +90,6 @@ def taken_up(job: Job, booking: PendingBooking, attempt_id: str, terms: Terms, n
         TextTooLong: Twilio would not take the text.
     """
     if booking.sms and booking.sms.body and booking.sms.to_number:
-        attempt_id = booking.sms.attempt_id or attempt_id
         return replace(
             booking.sms,
             state=SmsState.SENDING,

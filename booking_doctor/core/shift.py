@@ -1,5 +1,6 @@
 """
-A worker's shift: so many jobs at a time, until nothing is due any more, or until it is told to end.
+A worker's shift: so many jobs at a time, until nothing is due any more, or until it is told to end. As many more are taken
+ahead, so that no hand waits for the queue, and given back where they are not begun.
 
 It decides when to ask the queue for more and when to stop asking. What a job is and how its text is sent once is the
 queue's business (`booking_doctor.core.worker`); what wakes a worker that waits is the alarm's.
@@ -121,13 +122,13 @@ class Shift:
     @property
     def in_hand(self) -> int:
         """
-        How many jobs are being run.
+        How many jobs were taken and have not ended.
         """
         return len(self._in_hand)
 
     def end(self) -> None:
         """
-        Take no more jobs; those in hand are finished. May be called by a signal's handler.
+        Take no more jobs; those that were begun are finished. May be called by a signal's handler.
         """
         self._told = True
         self._alarm.ring()
@@ -155,11 +156,22 @@ class Shift:
 
     def _heard(self) -> Iterator[Ending]:
         if self._told and not self._ending:
-            self._ending = True
+            self._stop()
             yield Ending(in_hand=len(self._in_hand))
 
+    def _stop(self) -> None:
+        self._ending = True
+        waiting = [future for future in self._in_hand if future.cancel()]
+        if waiting:
+            self._queue.give_back([self._in_hand.pop(future) for future in waiting])
+
     def _room(self) -> int:
-        room = self._concurrency - len(self._in_hand)
+        """
+        How many jobs to take: several at once, while there is still something for every hand.
+        """
+        room = 2 * self._concurrency - len(self._in_hand)
+        if 2 * room < self._concurrency:
+            return 0
         return room if self._limit is None else min(room, self._limit - self._taken)
 
     def _take(self) -> Iterator[Outage]:
@@ -192,7 +204,7 @@ class Shift:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
-        self._ending = True
+        self._stop()
 
     def _finished(self) -> Iterator[Ended | Unfinished]:
         for future in [future for future in self._in_hand if future.done()]:

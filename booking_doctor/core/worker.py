@@ -45,6 +45,15 @@ class TextQueue:
         with self._texting.store.begin() as work:
             return work.claim_jobs(now, lost_before=now - queue.LEASE, limit=limit)
 
+    def give_back(self, jobs: Sequence[Job]) -> None:
+        """
+        Have it as if these, which were claimed and not begun, had not been. Where this cannot be stored, they are due again
+        once their lease has run out.
+        """
+        with suppress(DatabaseError), self._texting.store.begin() as work:
+            for job in jobs:
+                work.give_back(job)
+
     def run(self, job: Job) -> JobOutcome:
         """
         Send the text of a job that was claimed, once, and record what became of it; look it up where it may have gone out.
@@ -107,7 +116,8 @@ class TextQueue:
 
     def _intend(self, job: Job, booking: PendingBooking, outcome: JobOutcome, now: datetime) -> tuple[Move, JobOutcome]:
         try:
-            sms = queue.taken_up(job, booking, self._ids.attempt(), self._texting.terms, now)
+            attempt_id = (booking.sms and booking.sms.attempt_id) or self._ids.attempt()
+            sms = queue.taken_up(job, booking, attempt_id, self._texting.terms, now)
         except TextTooLong as error:
             return Move.END, replace(outcome, state=JobState.FAILED, reason=error.summary)
         return Move.SEND, replace(outcome, sms=sms)

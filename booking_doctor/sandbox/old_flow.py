@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from booking_doctor.adapters.bookings import DatabaseStore
-from booking_doctor.adapters.installation import Installation
 from booking_doctor.adapters.messenger import TwilioMessenger
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.core import flow
@@ -67,7 +66,6 @@ class OldBookingService:
         """
         The fault: who books for the first time is no customer yet.
         """
-        here = Installation(self._database)
         values = {
             "customer_id": None,
             "direction": "outbound",
@@ -76,8 +74,8 @@ class OldBookingService:
             "status": "delivered",
             "to_number": request.customer_phone,
         }
-        with self._database.acting({}) as connection:
-            connection.execute(here.insert("messages", values), values)
+        with self._store.begin() as work:
+            work.insert("messages", values)
 
     def close(self) -> None:
         """

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import event
+import psycopg
 
 from booking_doctor.bootstrap import booking_service_for
 from booking_doctor.core import flow
@@ -65,10 +65,8 @@ def fused(service: BookingService, fuse: Fuse) -> BookingService:
     """
     The service with the fuse laid through all that it does.
     """
-    engine: Any = service._store._database._engine  # type: ignore[attr-defined]
-    event.listen(engine, "before_cursor_execute", fuse.burn)
-    event.listen(engine, "after_cursor_execute", fuse.burn)
-    engine.dialect.do_commit = fuse.around(engine.dialect.do_commit)
+    psycopg.Cursor.execute = fuse.around(psycopg.Cursor.execute)  # type: ignore[method-assign]
+    psycopg.Connection.commit = fuse.around(psycopg.Connection.commit)  # type: ignore[method-assign]
     for http in (service._texting.messenger._http, service._texting.finder._http):  # type: ignore[attr-defined]
         http.request = fuse.around(http.request)
     return service

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -106,26 +107,36 @@ class AtOnce(Executor):
 
 class Later(Executor):
     """
-    Makes calls when it is told to.
+    Begins as many calls as it has hands, and makes them when it is told to.
     """
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[Future[Any], Callable[[], Any]]] = []
+    def __init__(self, hands: int = 3) -> None:
+        self._hands = hands
+        self._waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+        self._begun: list[tuple[Future[Any], Callable[[], Any]]] = []
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """
         Keep it.
         """
         future: Future[Any] = Future()
-        self.calls.append((future, partial(call, *args, **kwargs)))
+        self._waiting.append((future, partial(call, *args, **kwargs)))
+        self._begin()
         return future
+
+    def _begin(self) -> None:
+        while self._waiting and len(self._begun) < self._hands:
+            future, call = self._waiting.pop(0)
+            if future.set_running_or_notify_cancel():
+                self._begun.append((future, call))
 
     def make(self, number: int) -> None:
         """
         Make so many of the calls.
         """
         for _ in range(number):
-            future, call = self.calls.pop(0)
+            future, call = self._begun.pop(0)
+            self._begin()
             future.set_result(call())
 
 
@@ -135,11 +146,14 @@ class ShakyStore(MemoryStore):
 
     Attributes:
         errors: Raised by the next transactions, one each; None lets one pass.
+        hides: Whether no booking can be read, for each a reason of its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.errors: list[Exception | None] = []
+        self.hides = False
+        self._hidden = count()
 
     @contextmanager
     def begin(self) -> Iterator[MemoryUnitOfWork]:
@@ -150,7 +164,13 @@ class ShakyStore(MemoryStore):
         if error:
             raise error
         with super().begin() as work:
+            if self.hides:
+                work.locked = self._no_booking  # type: ignore[method-assign]
             yield work
+
+    def _no_booking(self, _: str) -> Any:
+        message = f"a policy hides row {next(self._hidden)}"
+        raise DatabaseError(message)
 
 
 class Office:
@@ -232,11 +252,11 @@ def test_what_is_due_is_done_and_the_shift_ends(jobs: int, concurrency: int) -> 
     assert office.texted() == Counter(phones)
 
 
-def test_no_more_jobs_are_taken_than_there_are_hands(office: Office) -> None:
+def test_no_more_jobs_are_taken_ahead_than_there_are_hands(office: Office) -> None:
     """
-    A job that nobody works on yet is left to other workers.
+    One for each hand to work on and one to go on with, several at once; the others are left to other workers.
     """
-    office.queue(8)
+    office.queue(12)
     executor = Later()
     shift = office.shift(executor)
     in_hand: list[int] = []
@@ -246,10 +266,10 @@ def test_no_more_jobs_are_taken_than_there_are_hands(office: Office) -> None:
         assert office.states()["running"] == shift.in_hand
         executor.make(number)
 
-    office.alarm.happens = [partial(work_on, 2), partial(work_on, 1), partial(work_on, 3), partial(work_on, 2)]
+    office.alarm.happens = [partial(work_on, number) for number in (2, 1, 1, 3, 3, 2)]
 
-    assert ended(list(shift.work())) == [JobState.DONE] * 8
-    assert in_hand == [3, 3, 3, 2]
+    assert ended(list(shift.work())) == [JobState.DONE] * 12
+    assert in_hand == [6, 6, 5, 6, 5, 2]
 
 
 def test_what_is_not_due_is_left(office: Office) -> None:
@@ -282,7 +302,7 @@ def test_whoever_watches_waits_for_more(office: Office) -> None:
 
 def test_whoever_is_told_to_end_finishes_what_is_in_hand(office: Office) -> None:
     """
-    Nothing more is taken, nothing is dropped, and no job is left running.
+    Nothing more is begun, nothing is dropped, and no job is left running: what was taken ahead is as it was before.
     """
     office.queue(8)
     executor = Later()
@@ -292,13 +312,14 @@ def test_whoever_is_told_to_end_finishes_what_is_in_hand(office: Office) -> None
         executor.make(1)
         shift.end()
 
-    office.alarm.happens = [told, lambda: executor.make(1), lambda: executor.make(1)]
+    office.alarm.happens = [told, lambda: executor.make(1), lambda: executor.make(2)]
 
     news = list(shift.work())
 
-    assert ended(news) == [JobState.DONE] * 3
-    assert [item for item in news if isinstance(item, Ending)] == [Ending(in_hand=2)]
-    assert office.states() == {"done": 3, "queued": 5}
+    assert ended(news) == [JobState.DONE] * 4
+    assert [item for item in news if isinstance(item, Ending)] == [Ending(in_hand=3)]
+    assert office.states() == {"done": 4, "queued": 4}
+    assert [row.job.attempts for row in office.store.tables.jobs.values()] == [1] * 4 + [0] * 4
 
 
 @pytest.mark.parametrize("watch", [False, True])
@@ -332,7 +353,7 @@ def test_an_outage_is_waited_out_with_growing_pauses(office: Office) -> None:
 
 def test_without_watching_an_outage_ends_the_shift(office: Office) -> None:
     """
-    After the jobs in hand are finished.
+    After the jobs in hand are finished; the one that nobody had begun is given back.
     """
     office.queue(5)
     executor = Later()
@@ -342,13 +363,13 @@ def test_without_watching_an_outage_ends_the_shift(office: Office) -> None:
         executor.make(1)
         office.store.errors = [GONE]
 
-    office.alarm.happens = [lost, lambda: executor.make(2)]
+    office.alarm.happens = [lost, lambda: executor.make(3)]
     news: list[News] = []
     with pytest.raises(DatabaseUnreachable):
         news.extend(shift.work())
 
-    assert ended(news) == [JobState.DONE] * 3
-    assert office.states() == {"done": 3, "queued": 2}
+    assert ended(news) == [JobState.DONE] * 4
+    assert office.states() == {"done": 4, "queued": 1}
 
 
 def test_what_waiting_does_not_mend_ends_the_shift(office: Office) -> None:
@@ -388,15 +409,15 @@ def test_when_nothing_can_be_stored_the_shift_ends(office: Office, *, watch: boo
     A worker does not go through a whole queue that way: it is not the jobs.
     """
     office.queue(50)
-    for number in range(50):
-        office.store.errors += [None, *[DatabaseError(f"a policy hides row {number}")] * 2]
+    office.store.hides = True
     news: list[News] = []
 
     with pytest.raises(DatabaseError, match="row 9"):
         news.extend(office.shift(concurrency=1, watch=watch).work())
 
     assert len(news) == 10
-    assert office.states() == {"running": 10, "queued": 40}
+    assert office.states() == {"queued": 50}
+    assert sum(row.job.attempts for row in office.store.tables.jobs.values()) == 10
 
 
 def test_an_outcome_is_stored_when_the_database_is_there_again(office: Office) -> None:
