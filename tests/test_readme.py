@@ -5,6 +5,7 @@ The README, the environment's example and CI say what is true.
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import tomllib
 from importlib import import_module
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from booking_doctor import settings
 from booking_doctor.causes import CATALOGUE as CAUSES
@@ -24,11 +26,14 @@ from booking_doctor.discrepancies import Kind
 from booking_doctor.doctor import Doctor, Request
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import Severity, Window
+from booking_doctor.preferences import preferences
+from booking_doctor.report import FORMATS
 from booking_doctor.sandbox.incidents import World, december_incident
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FENCED = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+_FENCE, _LINES = r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+FENCED = re.findall(_FENCE, README, _LINES)
 
 for _module in COMMANDS:
     import_module(f"booking_doctor.cli.{_module}")
@@ -80,6 +85,59 @@ def test_commands() -> None:
     assert all("Changes" in words or "Writes" in words for words in commands.values())
 
 
+def test_every_command_has_an_example() -> None:
+    """
+    One that its options allow: with ``--help`` at its end nothing is done, yet what it does not know is refused.
+    """
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    block = next(block for _, block in FENCED if "booking-doctor selftest\n" in block)
+    examples = [shlex.split(line)[2:] for line in block.splitlines()]
+
+    assert {words[0] for words in examples} == set(group.commands)
+    for words in examples:
+        told = CliRunner().invoke(app, [*words, "--help"])
+        assert told.exit_code == 0, told.output
+
+
+def test_formats() -> None:
+    """
+    Every format is in the table, and nothing else is.
+    """
+    assert list(_table("<!-- formats")) == list(FORMATS)
+
+
+def test_the_session(scene: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A night on call goes as it is told: the commands one after the other, and line by line what they say.
+    """
+    monkeypatch.chdir(tmp_path)
+    december_incident(scene)
+    session = "".join(
+        block for language, block in re.findall(_FENCE, _section("A night on call"), _LINES) if language == "console"
+    )
+    run = "20251208-210512-e0dc"
+    for command, shown in re.findall(r"^\$ booking-doctor (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE):
+        words = shlex.split(command.replace("20251208-210512-e0dc", run))
+        said = CliRunner().invoke(app, words, env={**scene.environment(), "COLUMNS": "100"}).stdout
+        run = next(iter(re.findall(r"\d{8}-\d{6}-\w{4}", said)), run)
+        lines = [r"(?:.*\n)*?" if line == "…" else re.escape(line) + r"\n" for line in _alike(shown).splitlines()]
+        assert re.fullmatch("".join(lines), _alike(said)), f"{command} says:\n{said}"
+
+
+def _section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def _alike(text: str) -> str:
+    """
+    The text without what differs from night to night.
+    """
+    text = re.sub(r"\d{8}-\d{6}-\w{4}", "RUN", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "TIME", text)
+    return re.sub(r" +$", "", text, flags=re.MULTILINE)
+
+
 def test_exit_codes() -> None:
     """
     Every exit code is in the table, and nothing else is.
@@ -95,7 +153,7 @@ def test_counts(doctor: Doctor, scene: World) -> None:
     since = scene.now.replace(year=scene.now.year - 1)
     report = doctor.reconcile(Request(window=Window(since, scene.now)))
 
-    assert {"twilio_messages", *_table("## What the counts mean")} == set(report.summary)
+    assert {"twilio_messages", *_table("### Counts")} == set(report.summary)
     assert {kind.value for kind in Kind} <= set(report.summary)
 
 
@@ -143,7 +201,7 @@ def test_settings_file() -> None:
     """
     documents = [content for language, content in FENCED if language == "toml"]
 
-    ignoring, calling, naming = [settings.preferences(tomllib.loads(document), "README.md") for document in documents]
+    ignoring, calling, naming = [preferences(tomllib.loads(document), "README.md") for document in documents]
 
     assert [entry.fingerprint for entry in ignoring.ignored] == ["schema-sid-not-unique:schema/messages.message_sid"]
     assert [contact.who for contact in calling.escalation] == ["engineer on call"]
