@@ -32,11 +32,13 @@ class Comparing(Reporting):
         Raises:
             SettingsError: A variable is missing or malformed.
         """
-        kept = self._executor(1).submit(kept_by_hour, request.window, lambda: self._sources.queries)
-        try:
-            comparison = self._compare(request)
-        except SourceError as error:
-            return self._unlooked("reconcile", request, error)
+        with self._executor(1) as meanwhile:
+            asked = meanwhile.submit(kept_by_hour, request.window, lambda: self._sources.queries)
+            try:
+                comparison = self._compare(request)
+            except SourceError as error:
+                return self._unlooked("reconcile", request, error)
+            kept = asked.result()
         evidence = compared(comparison, request.disclosure, request.command)
         examined = self._examination(COMPARED, evidence)
         examined = replace(examined, skipped=[*comparison.unread, *examined.skipped])
@@ -54,7 +56,7 @@ class Comparing(Reporting):
             fail_on=request.fail_on,
             next_steps=_after_reconcile(comparison, request),
         )
-        hours = timeline(request.window, kept.result(), comparison.sent)
+        hours = timeline(request.window, kept, comparison.sent)
         return replace(report, timeline=hours, set_aside=examined.set_aside)
 
     def _compare(self, request: Request, now: datetime | None = None) -> Comparison:

@@ -45,8 +45,10 @@ class Diagnosing(Probing):
         else:
             # NOTE: Twilio's log takes longest, so it is read while the database answers the first checks.
             self._executor(1).submit(lambda: chart.comparison)
-        kept = self._executor(1).submit(kept_by_hour, request.window, lambda: chart.database)
-        examined = self._examination(checks, chart)
+        with self._executor(1) as meanwhile:
+            asked = meanwhile.submit(kept_by_hour, request.window, lambda: chart.database)
+            examined = self._examination(checks, chart)
+            kept = asked.result()
         diagnosis = diagnose(chart, examined.outcomes, self._executor(_THREADS))
         report = self._reported("diagnose", examined, request, chart)
         incomplete = report.exit_code is not ExitCode.INCOMPLETE and not _reached(chart, log=not quick)
@@ -58,7 +60,7 @@ class Diagnosing(Probing):
             else report.exit_reason,
             diagnosis=diagnosis,
             coverage={**report.coverage, **self._canary(chart, request)},
-            timeline=timeline(request.window, kept.result(), chart.sent),
+            timeline=timeline(request.window, kept, chart.sent),
             next_steps=list(dict.fromkeys(_next_steps(diagnosis, report, request))),
         )
 
