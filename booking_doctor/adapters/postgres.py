@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Final
 
@@ -216,8 +216,11 @@ class Database:
         )
         with self.reading() as connection:
             name, role, oid = connection.execute(question).one()
+            driver: Any = connection.connection.driver_connection
+            # NOTE: a service, a variable of libpq's or a list of hosts may have led here; the connection knows where it is.
+            there = replace(self.settings, host=driver.info.host, port=driver.info.port)
         rivals = (self.settings.variable, *self.settings.rivals) if self.settings.rivals else ()
-        return Place(host=self.settings.address, database=name, role=role, oid=oid, rivals=rivals)
+        return Place(host=there.address, database=name, role=role, oid=oid, rivals=rivals)
 
     def takes_writes(self) -> bool:
         """

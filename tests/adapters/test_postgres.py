@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -84,9 +85,30 @@ def test_parameters_of_the_url_win(again: str, standing_url: str) -> None:
         place = database.place()
 
     assert place.database == parts.path[1:]
-    assert place.host == database.settings.address
-    assert "db.invalid" not in place.host
-    assert port in place.host
+    assert place.host == database_settings({"DATABASE_URL": standing_url}).address
+
+
+@pytest.mark.parametrize("query", ["", "?service=booking"])
+def test_what_the_url_leaves_to_libpq(
+    query: str, standing_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Where neither host nor port is named, what is shown before a write is where the connection is.
+    """
+    parts = urlsplit(standing_url)
+    address = database_settings({"DATABASE_URL": standing_url}).address
+    host, _, port = address.rpartition(":")
+    if query:
+        (tmp_path / "services").write_text(f"[booking]\nhost={host}\nport={port}\n")
+        monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    else:
+        monkeypatch.setenv("PGHOST", host)
+        monkeypatch.setenv("PGPORT", port)
+    login = parts.netloc.rpartition("@")[0]
+
+    with opened(f"postgresql://{login}@{parts.path}{query}") as database:
+        assert address not in database.settings.address
+        assert database.place().host == address
 
 
 @pytest.fixture(name="own")
