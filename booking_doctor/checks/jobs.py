@@ -54,7 +54,7 @@ def _those(evidence: Evidence, which: str, **parameters: object) -> list[Mapping
 
 
 MEND: Final = "Read last_error of the row, mend it, then set its status to queued and run_at to now."
-_WORK: Final = "See that a worker runs and does what is due; a row left in running goes back to queued."
+_WORK: Final = "See that a worker runs and does what is due, such as booking-doctor jobs run; a row left in running goes back to queued."
 
 _FAILED: Final = "status = 'failed' AND (due IS NULL OR due >= :since AND due < :until)"
 
@@ -107,8 +107,14 @@ def job_overdue(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
 
     ## How to repair
 
-    Look whether a worker runs, then let it do what is due. A row that stays in `running` has lost its worker: set it
-    to `queued` again, after making sure with `booking-doctor reconcile` that its text was not sent.
+    Look whether a worker runs, then let it do what is due. `booking-doctor jobs run` sends the booking texts that are due
+    and ends; with `--watch` it keeps going. It takes up a row that has stayed in `running` for 5 minutes, and looks in
+    Twilio's log before it would send a text again. Where another program works the queue, set such a row to `queued`
+    again after making sure with `booking-doctor reconcile` that its text was not sent. A row without a `run_at` is
+    nobody's: set it.
+
+    Where the worker runs and is slow because the table is long, what is due wants an index:
+    `CREATE INDEX CONCURRENTLY jobs_due ON jobs (run_at, id) WHERE status IN ('queued', 'running')`.
 
     ## When this is fine
 

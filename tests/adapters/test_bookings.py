@@ -5,6 +5,7 @@ The store of bookings on a real PostgreSQL: row level security, triggers, other 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -15,9 +16,13 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
+from booking_doctor.adapters.bookings import _CLAIM
+from booking_doctor.adapters.installation import Installation
+from booking_doctor.adapters.postgres import Database
 from booking_doctor.bootstrap import Request, booking_service, doctor_for
 from booking_doctor.checks import select
-from booking_doctor.core.booking import JobState, SmsState, StatusTaken
+from booking_doctor.checks.jobs import job_overdue
+from booking_doctor.core.booking import JOB_TYPE, JobState, SmsState, StatusTaken
 from booking_doctor.core.ports import Answer, Messenger, Text
 from booking_doctor.errors import (
     DatabaseError,
@@ -30,7 +35,7 @@ from booking_doctor.errors import (
 )
 from booking_doctor.findings import Silent, Window
 from booking_doctor.sandbox.incidents import World
-from booking_doctor.settings import Names, Preferences
+from booking_doctor.settings import Names, Preferences, database_settings
 from tests.conftest import at_database
 from tests.core.desk import APP, PHONE, RealDesk, initiate, real_desk, report, request
 
@@ -650,3 +655,26 @@ def test_variables_that_name_different_databases_are_refused(real: RealDesk, tmp
 
     with pytest.raises(PlanRefused, match="DATABASE_URL and POSTGRES_URL name different databases"):
         booking_service(variables, directory=tmp_path)
+
+
+def test_the_index_that_the_page_names_serves_the_claim(real: RealDesk) -> None:
+    """
+    However many jobs are done, those that are due are found without looking at them.
+    """
+    real.scene.execute(
+        "INSERT INTO jobs (type, status, run_at) SELECT 'x', 'done', now() FROM generate_series(1, 20000)"
+    )
+    initiate(real, strategy="queued")
+    index = re.search("`(CREATE INDEX CONCURRENTLY [^`]*)`", job_overdue.page)
+    assert index
+    real.scene.execute(index[1].replace("CONCURRENTLY", ""))
+    real.scene.execute("ANALYZE jobs")
+    parameters = {"type": JOB_TYPE, "now": real.clock.now(), "lost_before": real.clock.now(), "limit": 8}
+
+    with closing(Database(database_settings(real.scene.environment()), Names())) as database:
+        claim = Installation(database).sql(_CLAIM)
+        with database.acting({}) as cursor:
+            plan = "\n".join(str(row["QUERY PLAN"]) for row in cursor.execute(f"EXPLAIN {claim}".encode(), parameters))
+
+    assert "jobs_due" in plan
+    assert "Seq Scan on jobs" not in plan
