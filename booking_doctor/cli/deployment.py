@@ -76,6 +76,15 @@ def check_deployment(
 ) -> None:
     """
     Which code does production serve? Changes nothing.
+
+    GET /api/test-deployment at BOOKING_APP_URL is asked five times, past caches and each time over a new connection. That shows
+    old code, several deployments answering, caches, a clock that is off, redirects (never followed), logins, web pages. Which
+    build should serve is only compared where --expect-commit or --expect-deployment says it, and the report says so.
+
+    With BOOKING_API_KEY or TEST_API_KEY, sent over https or within this machine only and only to who has answered as the
+    application, settings are compared by keyed hashes, and those that differ are named. With VERCEL_TOKEN and VERCEL_PROJECT_ID
+    it says what serves, what is built and waits, failed, or was never built, which variables are newer than the build, and what
+    the log has of the route; without them it prints how to look by hand.
     """
     from booking_doctor.bootstrap import Request
 

@@ -47,6 +47,14 @@ def check_env(
 ) -> None:
     """
     Look at the environment's variables, never at a value. Changes nothing.
+
+    Each source is read by itself (.env, .env.local, every --env-file, the process), and the one that a value comes from is
+    named, never the value. A file with Windows line ends has dirt in every line, as a shell would see it.
+
+    --expect compares with a file pulled from the hosting platform (vercel env pull). With VERCEL_TOKEN and VERCEL_PROJECT_ID
+    Vercel is asked, too, which of the names production has, and which were changed after the deployment that serves
+    BOOKING_APP_URL was built: a deployment keeps the values it was built with. Values are not asked for. Without a token the
+    steps for the dashboard are printed, variable by variable.
     """
     from booking_doctor.bootstrap import Request, named_source
 

@@ -39,6 +39,13 @@ def check_schema(
 ) -> None:
     """
     Check tables, constraints, and who may write what. Changes nothing.
+
+    The catalog is asked what the application's role may do: the one that application_role in booking-doctor.toml names, else
+    service_role, else the one that connects; the report says which it was. If that role may be taken on, PostgreSQL also plans
+    the very statements, which writes nothing.
+
+    Triggers are judged by their source along every path, never run: what happens to every row is an error, what may happen is a
+    warning that says "may" or "perhaps", and so is what the source does not show. A constraint that cannot be read is an info.
     """
     from booking_doctor.doctor import Request
 
@@ -109,6 +116,10 @@ def bookings(
 ) -> None:
     """
     Find bookings whose text was lost, and ask Twilio for it. Changes nothing.
+
+    For each booking with empty metadata it says what Twilio has for that phone around that time, and when it began. A SID that
+    metadata names and nothing shows is asked for by itself; a 404 makes it unknown, and what was not asked is counted in
+    coverage.sids_not_confirmed. Of many bookings a thousand are named, and one finding counts the others.
     """
     memory = remembering(state)
     with doctor(ctx.obj, twilio_log) as opened:

@@ -57,6 +57,10 @@ def probe_api(
 ) -> None:
     """
     Make one booking as a client does, and follow it to the metadata. Writes that booking and sends one text.
+
+    It is made at BOOKING_APP_URL with TEST_API_KEY, for TEST_EVENT_ID and your own phone, and followed: the answer, the row,
+    Twilio's log, the metadata, looked at twice. The step that happened last is named. It asks first, because one text is sent
+    and billed.
     """
     if dry and (phone or cleanup):
         message = "--dry makes no booking, so --phone and --cleanup have no use with it"
