@@ -408,6 +408,23 @@ def test_what_waiting_does_not_mend_ends_it(scene: Scene, error: DoctorError) ->
         scene.watch().round()
 
 
+def test_a_right_that_is_taken_away_meanwhile_is_reported(scene: Scene) -> None:
+    """
+    Whoever has watched goes on, and watches again when it has it back.
+    """
+    watch = scene.watch()
+    watch.round()
+    scene.world.database_error = PlanRefused("the role may not")
+    refused = watch.round()
+    scene.world.database_error = None
+    again = watch.round()
+
+    assert isinstance(refused, Round)
+    assert isinstance(again, Round)
+    assert (refused.report.verdict, refused.report.skipped[0].kind) == (Verdict.INCOMPLETE, "not-permitted")
+    assert again.report.verdict is Verdict.HEALTHY
+
+
 def test_round_after_round(scene: Scene) -> None:
     """
     One each quarter of an hour counted from the last one's beginning, whatever fails, and none after it was told to end.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from booking_doctor.errors import UsageError
 from booking_doctor.settings import Secret
@@ -33,9 +33,9 @@ class Notifier:
         self._services = []
         for number, url in enumerate(urls, start=1):
             service = apprise.Apprise(asset=asset)
-            with _silence():
-                known = service.add(url.value)
-            if not known:
+            with _silence(), suppress(Exception):  # plugins raise anything, and it may hold the URL
+                service.add(url.value)
+            if not len(service):
                 message = f"the URL of --notify number {number} is none that apprise knows"
                 raise UsageError(message, hint="see its list of services; the URL is not shown here, it holds a key")
             self._services.append(service)

@@ -87,7 +87,7 @@ def watch(
             with ended_by_signals(watching.end):
                 done = watching.round()
     if not isinstance(done, Round):
-        _give_way(done)
+        _give_way(done, invocation)
         return
     teller.pass_on(done)
     finish(done.report, format, output, invocation)
@@ -123,7 +123,7 @@ def _request(window: Window, invocation: Invocation, all_senders: bool, fail_on:
     )
 
 
-def _give_way(other: Taken) -> None:
+def _give_way(other: Taken, invocation: Invocation) -> None:
     """
     Raises:
         DoctorError: The other one may be dead, so nobody may be looking.
@@ -132,7 +132,8 @@ def _give_way(other: Taken) -> None:
     if not other.fresh:
         message = f"{sentence}, which is too long for one that works; nothing was looked at"
         raise DoctorError(message, hint="see what became of it; it loses its place 5 minutes after it was heard last")
-    say(f"{sentence}: nothing was looked at here")
+    if not invocation.quiet:
+        say(f"{sentence}: nothing was looked at here")
 
 
 class _Teller:
@@ -165,7 +166,7 @@ class _Teller:
                 self.pass_on(done)
                 write(done.report, self._format, self._output, self._invocation)
             else:
-                _give_way(done)
+                _give_way(done, self._invocation)
         except DoctorError as error:
             say(f"error: {error.sentence}")
 

@@ -14,7 +14,7 @@ from booking_doctor import __version__
 from booking_doctor.core.shift import Alarm
 from booking_doctor.doctor.backfilling import Backfilling, Repair
 from booking_doctor.doctor.request import Request
-from booking_doctor.errors import DoctorError, ExitCode, SettingsError, SourceError
+from booking_doctor.errors import DoctorError, ExitCode, PlanRefused, SettingsError, SourceError
 from booking_doctor.findings import Report, Skipped, Verdict, Window
 from booking_doctor.sightings import Memory, recalled
 
@@ -189,7 +189,7 @@ class Watch:
         Look once, where nobody else does. What could not be looked at is in the report.
 
         Raises:
-            PlanRefused: The database gives no place to remember in.
+            PlanRefused: The database gives no place to remember in, and never did.
             SettingsError: A variable is missing or malformed.
         """
         begun = self._clock()
@@ -198,7 +198,10 @@ class Watch:
             if isinstance(found, Taken):
                 return found
             done = self._at_post(found)
-        except SourceError as error:
+        except (SourceError, PlanRefused) as error:
+            # NOTE: who has stood there once may again, when somebody has given back what was taken.
+            if isinstance(error, PlanRefused) and self._verdict is None:
+                raise
             done = Round(self._failed(error, begun), news=self._verdict is not Verdict.INCOMPLETE)
         self._verdict = done.report.verdict
         return done
@@ -233,7 +236,8 @@ class Watch:
         found = {finding.name for finding in report.findings}
         return report.verdict is not Verdict.INCOMPLETE and bool(found & _REPAIRABLE)
 
-    def _failed(self, error: SourceError, begun: datetime) -> Report:
+    def _failed(self, error: SourceError | PlanRefused, begun: datetime) -> Report:
+        check, kind = (error.source, error.kind) if isinstance(error, SourceError) else ("database", "not-permitted")
         return Report(
             command=COMMAND,
             version=__version__,
@@ -242,7 +246,7 @@ class Watch:
             window=None,
             exit_code=ExitCode.INCOMPLETE,
             exit_reason=f"{error.summary}; nothing is claimed",
-            skipped=[Skipped(check=error.source, kind=error.kind, reason=error.sentence)],
+            skipped=[Skipped(check=check, kind=kind, reason=error.sentence)],
         )
 
 

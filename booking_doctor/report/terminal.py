@@ -185,8 +185,10 @@ def _gone(page: Page, report: Report) -> None:
     gone = report.novelty.gone if report.novelty else {}
     if gone:
         page.section(("Gone since the last report", "bold green"), (f" ({len(gone):,})", ""))
-        for fingerprint in list(gone)[:FINDINGS_SHOWN]:
-            page.verbatim(fingerprint, indent=2)
+        for fingerprint, since in list(gone.items())[:FINDINGS_SHOWN]:
+            name, _, subject = fingerprint.partition(":")
+            page.verbatim(subject, indent=2)
+            page.prose((f"{name}, since {moment_text(since)} UTC", ""), indent=4)
         _more(page, len(gone) - FINDINGS_SHOWN, indent=2)
 
 

@@ -115,12 +115,14 @@ def since_text(report: Report, finding: Finding) -> str:
 
 def change_text(report: Report) -> str:
     """
-    How many findings are new, how many were there before, how many are gone; nothing where nobody remembers.
+    How many findings are new, how many were there before, how many are gone, and of how many nobody knows; nothing where
+    nobody remembers.
     """
     if report.novelty is None:
         return ""
-    new = sum(map(report.is_new, report.findings))
-    return f"{new:,} new, {len(report.findings) - new:,} as before, {len(report.novelty.gone):,} gone"
+    new, unsure = sum(map(report.is_new, report.findings)), report.coverage.get("not_looked_for_again")
+    told = f"{new:,} new, {len(report.findings) - new:,} as before, {len(report.novelty.gone):,} gone"
+    return f"{told}, {figure(unsure)} not looked for again" if unsure else told
 
 
 def place(name: str) -> int:

@@ -7,10 +7,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,13 @@ from typer.testing import CliRunner
 from booking_doctor.cli.app import COMMANDS, app
 from booking_doctor.sandbox.incidents import World, december_incident
 from booking_doctor.sandbox.twilio_faults import Fault
+from tests.cli.receiver import KEY, Receiver, receiving
 
 for _module in COMMANDS:
     import_module(f"booking_doctor.cli.{_module}")
 
 Call = Callable[..., Any]
 PHONE = "+15550101234"
-KEY = "s3cretKey"
 
 
 @pytest.fixture(name="call")
@@ -191,36 +189,13 @@ def test_a_damaged_state_file_is_a_usage_error(call: Call) -> None:
 # --- who hears of it -------------------------------------------------------------------------------------------------
 
 
-class Receiver:
-    """
-    A service that takes notifications.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.heard: list[dict[str, Any]] = []
-        self.status = 200
-
-
 @pytest.fixture(name="receiver")
 def _receiver() -> Iterator[Receiver]:
     """
-    Over HTTP on this machine.
+    Who hears of it.
     """
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            receiver.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(receiver.status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver = Receiver(f"json://user:{KEY}@127.0.0.1:{server.server_port}/hook/{KEY}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with receiving() as receiver:
         yield receiver
-        server.shutdown()
 
 
 def test_only_what_changed_is_told(scene: World, call: Call, receiver: Receiver) -> None:
@@ -235,13 +210,13 @@ def test_only_what_changed_is_told(scene: World, call: Call, receiver: Receiver)
     message = scene.text(PHONE, scene.now - timedelta(days=1))
     found, same = call(*words), call(*words)
     assert (found.exit_code, same.exit_code) == (1, 1)
-    assert [heard["title"] for heard in receiver.heard] == ["booking-doctor reconcile: findings"]
+    assert receiver.titles == ["booking-doctor reconcile: findings"]
     assert f"error message-unrecorded: message/{message.sid} (new)" in receiver.heard[0]["message"]
     assert PHONE not in receiver.heard[0]["message"]
 
     scene.record(message, customer)
     call(*words)
-    assert [heard["title"] for heard in receiver.heard[1:]] == ["booking-doctor reconcile: healthy"]
+    assert receiver.titles[1:] == ["booking-doctor reconcile: healthy"]
     assert f"gone: 1: message-unrecorded:message/{message.sid}" in receiver.heard[1]["message"]
 
 

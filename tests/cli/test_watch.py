@@ -26,6 +26,7 @@ from booking_doctor.cli.app import COMMANDS, app
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.sandbox.twilio_faults import Fault
 from booking_doctor.sandbox.twilio_log import Message
+from tests.cli.receiver import KEY, receiving
 from tests.conftest import at_database
 from tests.repair.pooler import pooled
 
@@ -213,6 +214,25 @@ def test_metrics_keep_the_last_success(scene: World, call: Call) -> None:
     assert figure("last_success_timestamp_seconds") == success
     assert "booking_doctor_unrecorded" not in Path("m.prom").read_text()
     assert [path.name for path in Path().iterdir()] == ["m.prom"]
+
+
+def test_people_hear_of_what_changed(scene: World, call: Call, lost: Message) -> None:
+    """
+    What is new, that nothing is known any more, that all is well; each once, in short, and the URL is nowhere.
+    """
+    with receiving() as receiver:
+        said = [call("--notify", receiver.url) for _ in range(2)]
+        scene.simulator.faults.add(Fault.unauthorised(), times=None)
+        said += [call("--notify", receiver.url) for _ in range(2)]
+        scene.simulator.faults.clear()
+        said += [call("--notify", receiver.url, "--apply", "--max-changes", "1") for _ in range(2)]
+
+    assert [answer.exit_code for answer in said] == [1, 1, 3, 3, 0, 0]
+    assert receiver.titles == [f"booking-doctor watch: {word}" for word in ("findings", "incomplete", "healthy")]
+    assert f"message/{lost.sid} (new)" in receiver.heard[0]["message"]
+    assert "1 step applied, verified" in receiver.heard[2]["message"]
+    assert not [answer for answer in said if KEY in answer.output]
+    assert KEY not in json.dumps(post(scene), default=str)
 
 
 def test_a_database_that_is_gone_is_reported(call: Call) -> None:

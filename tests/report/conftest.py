@@ -349,6 +349,7 @@ SAMPLES: Final[Mapping[str, Report]] = {
         ),
         run=RunView(id=HOSTILE, applied=1, verified=None),
         runs=[PastRun(id=HOSTILE, command=HOSTILE, started_at=NOON, applied=1, undone=0)],
+        novelty=Novelty(since={f"{HOSTILE}:{HOSTILE}": NOON - timedelta(days=1)}, gone={HOSTILE: NOON}),
         diagnosis=Diagnosis(
             verdict=HOSTILE,
             mysteries=[Answer(mystery=HOSTILE, yes=None, evidence=HOSTILE)],
@@ -421,7 +422,7 @@ SAMPLES: Final[Mapping[str, Report]] = {
             },
             gone={
                 "message-orphaned:message/" + sid(77): NOON - timedelta(days=9),
-                HOSTILE: NOON - timedelta(days=1),
+                "schema-sid-not-unique:schema/messages.message_sid": NOON - timedelta(days=1),
             },
         ),
     ),
