@@ -448,14 +448,17 @@ def _sentence(error: BaseException) -> str:
 
 def _explain_bug(error: Exception, verbosity: int) -> None:
     """
-    Without ``-v`` only what kind of error and where: its message may hold anything, a phone number too.
+    What kind of error and where; with ``-v`` the way it took. Never its message: it may hold anything, a phone number too.
     """
     say(f"error: this is a bug in booking-doctor {__version__}: {type(error).__name__} in {_place(error)}")
     if not verbosity:
         say("  try: `booking-doctor -v` and the same command shows the traceback to report")
         return
-    for line in "".join(traceback.format_exception(error)).splitlines():
-        say(redacted(line))
+    for each in reversed([error, *_causes(error)]):
+        say("Traceback (most recent call last):")
+        for line in "".join(traceback.format_tb(each.__traceback__)).splitlines():
+            say(line)
+        say(type(each).__name__)
 
 
 def _place(error: Exception) -> str:

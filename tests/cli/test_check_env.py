@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner
 
+from booking_doctor import bootstrap
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.cli.app import COMMANDS, app
+from booking_doctor.report import FORMATS
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.sandbox.vercel import VercelProject
 
@@ -450,6 +452,33 @@ def test_no_value_is_ever_written(form: str, format: str, here: Path) -> None:
             said = written(verbosity, *files, "check-env", "--format", format, *more, **variables)
             assert "env/" in said
             assert CANARY not in said
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name not in {"terminal", "json"}])
+def test_no_value_is_in_any_format(format: str, here: Path) -> None:
+    """
+    Whatever they are written for.
+    """
+    for variables in without_findings_to_spare("{}\u200b ", here):
+        said = written("-vv", "check-env", "--live", "--format", format, **variables)
+        assert "env-" in said or "UNKNOWN" in said
+        assert CANARY not in said
+
+
+def test_no_value_is_in_the_traceback_of_a_bug(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Nor in the messages of errors that nobody thought of.
+    """
+
+    def broken(variables: Mapping[str, str], **_: object) -> None:
+        raise ValueError(variables)
+
+    for name in ("database_settings", "twilio_settings", "preferences"):
+        monkeypatch.setattr(bootstrap, name, broken)
+    said = written("-vv", "check-env", "--live", **canaries("{}"))
+
+    assert "Traceback (most recent call last):" in said.partition("SystemExit")[0]
+    assert CANARY not in said
 
 
 @pytest.mark.parametrize("format", ["terminal", "json"])
