@@ -62,6 +62,18 @@ def test_two_commands() -> None:
     assert environments[0] != environments[1]
 
 
+def test_links() -> None:
+    """
+    What the README links to within itself and beside it is there.
+    """
+    titles = re.findall(r"^#+ (.*)$", re.sub(_FENCE, "", README, flags=_LINES), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9-]", "", title.lower().replace(" ", "-")) for title in titles}
+    linked = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
+
+    assert {link.removeprefix("#") for link in linked if link.startswith("#")} <= anchors
+    assert all((ROOT / link).exists() for link in linked if not link.startswith("#"))
+
+
 def test_ci_runs_the_readme() -> None:
     """
     `.ci/run` takes the test command from the README, word for word.
