@@ -33,7 +33,9 @@ from booking_doctor.adapters.signatures import TwilioSignatures
 from booking_doctor.adapters.structure import DatabaseStructure
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
+from booking_doctor.adapters.twilio_copy import copy_log
 from booking_doctor.adapters.twilio_files import TwilioFiles
+from booking_doctor.adapters.twilio_formats import Heading, LoggedMessage
 from booking_doctor.adapters.vercel import VercelPlatform
 from booking_doctor.adapters.workplace import Workplace
 from booking_doctor.checks.shapes import SHAPES, direct_address, pools_transactions
@@ -45,8 +47,8 @@ from booking_doctor.core.service import BookingService, SystemClock
 from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.doctor.watching import Orders, Watch
 from booking_doctor.errors import NotConfigured, PlanRefused, SettingsError
-from booking_doctor.evidence import Log, VariableSource
-from booking_doctor.findings import Progress
+from booking_doctor.evidence import Fetched, Log, VariableSource
+from booking_doctor.findings import Progress, Window
 from booking_doctor.preferences import preferences
 from booking_doctor.probe import Probe, Target
 from booking_doctor.settings import (
@@ -499,6 +501,23 @@ class ChosenSources:
         settings = twilio_settings(self._variables, senders_needed=not all_senders)
         log = TwilioLog(settings, patience=self._patience, progress=self._progress)
         return log, None if all_senders else settings.senders
+
+    def fetch_log(self, window: Window, output: Path, asked: str, now: datetime) -> Fetched:
+        """
+        Copy the log, of all senders, over HTTP.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+            PlanRefused: What was begun there is of another account or window.
+            UsageError: The file could not be written.
+        """
+        settings = twilio_settings(self._variables, senders_needed=False)
+        log = TwilioLog(settings, patience=self._patience, progress=self._progress, shape=LoggedMessage)
+        fetched_at = now.replace(microsecond=0)
+        heading = Heading(
+            account_sid=settings.account_sid, since=window.since, until=window.until, fetched_at=fetched_at
+        )
+        return copy_log(log, output, heading, asked)
 
     @cached_property
     def _database(self) -> Database:

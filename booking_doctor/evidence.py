@@ -46,6 +46,23 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """
+    What of Twilio's log was copied into a file, or waits beside it for the rest.
+
+    Attributes:
+        window: What is copied.
+        messages: Those that have come so far.
+        unread: What did not come; nothing where the file is there.
+    """
+
+    window: Window
+    messages: int
+    unread: Sequence[Unread]
+    coverage: Mapping[str, JSONValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
     """
     A pending booking as far as a message can belong to it.

@@ -6,9 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
-from booking_doctor.evidence import Account, Application, HostingPlatform, Log, Queries, Records, VariableSource
+from booking_doctor.evidence import (
+    Account,
+    Application,
+    Fetched,
+    HostingPlatform,
+    Log,
+    Queries,
+    Records,
+    VariableSource,
+)
+from booking_doctor.findings import Window
 from booking_doctor.probe import Probe, Target
 from booking_doctor.repair.altering import Structure
 from booking_doctor.repair.executor import Ledger
@@ -116,6 +128,19 @@ class Sources(Protocol):
 
         Raises:
             SettingsError: A variable is missing or malformed.
+        """
+
+    def fetch_log(self, window: Window, output: Path, asked: str, now: datetime) -> Fetched:
+        """
+        Copy Twilio's log into a file, or go on with that.
+
+        Args:
+            asked: The window as it was typed; what was begun with the same words is gone on with.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+            PlanRefused: What was begun there is of another account or window.
+            UsageError: The file could not be written.
         """
 
     def place(self) -> Place:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -52,6 +52,7 @@ class TwilioLog:
     Args:
         in_flight: How many days are read at once. Twilio limits requests at the same time, not a rate
             (https://www.twilio.com/docs/api/errors/20429).
+        shape: What becomes of a message; of what Twilio says only its fields are kept.
 
     Raises:
         SettingsError: The proxy or the certificates that the environment names cannot be used.
@@ -64,7 +65,9 @@ class TwilioLog:
         patience: Patience = Patience(),
         in_flight: int = 4,
         progress: Progress | None = None,
+        shape: type[TwilioMessage] = TwilioMessage,
     ) -> None:
+        self._decode = decode_page if shape is TwilioMessage else msgspec.json.Decoder(PageDocument[shape]).decode  # type: ignore[valid-type]
         self._settings = settings
         self._in_flight = in_flight
         self._progress = progress or Silent()
@@ -92,13 +95,16 @@ class TwilioLog:
 
     # pages
 
-    def pages(self, window: Window) -> Iterator[Page | Unread]:
+    def pages(self, window: Window, *, without: Collection[date] = ()) -> Iterator[Page | Unread]:
         """
         The scan for messages without a date, then one walk for each UTC day of the window, several days at once.
 
         Reading begins now, not with the first `next`, and goes a page of each day ahead of whoever consumes them.
+
+        Args:
+            without: Days to leave out.
         """
-        days, pages = _days(window), f"{self._collection}.json?"
+        days, pages = [day for day in _days(window) if day not in without], f"{self._collection}.json?"
         self._tries.progressed()
         self._progress.days(len(days))
         scan = _Walk(None, f"{pages}PageSize={PAGE_SIZE}")
@@ -126,7 +132,7 @@ class TwilioLog:
     def _came(self, reading: _Reading, walk: _Walk, future: Future[bytes]) -> Page | Unread:
         try:
             # NOTE: decoded here, not in the threads: those would only fight over the interpreter.
-            return self._taken(walk, understood(TWILIO, decode_page, future.result()), reading.window)
+            return self._taken(walk, understood(TWILIO, self._decode, future.result()), reading.window)
         except TwilioError as error:
             if self._concerns_all(error):
                 reading.refused = error
@@ -148,7 +154,7 @@ class TwilioLog:
     def _ask(self, reading: _Reading, walk: _Walk) -> None:
         reading.asked[reading.executor.submit(self._fetch, walk, reading.executor.halt)] = walk
 
-    def _taken(self, walk: _Walk, document: PageDocument, window: Window) -> Page:
+    def _taken(self, walk: _Walk, document: PageDocument[TwilioMessage], window: Window) -> Page:
         """
         The page, counted. The scan ends at the window's start, or after `SCAN_PAGES`.
         """
@@ -302,15 +308,18 @@ class _Reading:
     refused: TwilioError | None = None
 
 
-class PageDocument(msgspec.Struct, gc=False):
+_Shape = TypeVar("_Shape", bound=TwilioMessage)
+
+
+class PageDocument(msgspec.Struct, Generic[_Shape], gc=False):
     """
     A page of the list as it is on the wire.
     """
 
     # NOTE: next_page_uri must be there; where it were not, a log that is cut off would pass for a whole one.
-    messages: list[TwilioMessage]
+    messages: list[_Shape]
     next_page_uri: str | None
 
 
-decode_page = msgspec.json.Decoder(PageDocument).decode
+decode_page = msgspec.json.Decoder(PageDocument[TwilioMessage]).decode
 decode_message = msgspec.json.Decoder(TwilioMessage).decode

@@ -42,6 +42,7 @@ COMMANDS: Final = (
     "queue",
     "repair",
     "automate",
+    "fetch_log",
     "migrate",
     "probe",
     "learn",

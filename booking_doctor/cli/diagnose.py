@@ -67,6 +67,9 @@ def diagnose(
     if (phone or cleanup) and not probe:
         message = "--phone and --cleanup are about the booking that --probe makes"
         raise UsageError(message, hint="add --probe, or leave them out")
+    if probe and twilio_log:
+        message = "--probe and --twilio-log exclude each other: no file has the text of a booking that is made now"
+        raise UsageError(message, hint="leave one of them out")
     expected = expected_build(expect_commit, expect_deployment)
     memory = remembering(state, notify)
     with doctor(ctx.obj, twilio_log) as opened:

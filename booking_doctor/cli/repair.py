@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,7 @@ from booking_doctor.cli.app import (
     say,
     width,
 )
-from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
+from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, named, request
 from booking_doctor.errors import PlanRefused, UsageError
 from booking_doctor.findings import Disclosure, FailOn, Report
 from booking_doctor.report import TERMINAL, Canvas
@@ -103,7 +104,7 @@ def backfill(
             report = (
                 _carry_out(opened, planned, asked, repair, yes=yes)
                 if apply
-                else _shown(opened, planned, asked, repair, save or from_plan)
+                else _shown(opened, planned, asked, repair, save or from_plan, twilio_log or ())
             )
     finish(report, format, output, ctx.obj)
 
@@ -126,8 +127,10 @@ def _check_options(ctx: typer.Context, save: Path | None, from_plan: Path | None
         raise UsageError(message)
 
 
-def _shown(opened: Doctor, planned: Planned, asked: Request, repair: Repair, file: Path | None) -> Report:
-    words = ["--from", str(file)] if file else shlex.split(asked.again)
+def _shown(
+    opened: Doctor, planned: Planned, asked: Request, repair: Repair, file: Path | None, log_files: Sequence[Path]
+) -> Report:
+    words = ["--from", str(file), *named(log_files)] if file else shlex.split(asked.again)
     if repair.fix_mismatched and not file:
         words.append("--fix-mismatched")
     if repair.max_changes is not None:

@@ -71,7 +71,7 @@ def request(
     if not twilio_log:
         check_retention(window, doctor.now(), doctor.retention)
     again = ["--since", since, *(["--until", until] if until else []), *(["--all-senders"] if all_senders else [])]
-    again += [word for path in twilio_log or () for word in ("--twilio-log", str(path))]
+    again += named(twilio_log or ())
     return Request(
         window=window,
         all_senders=all_senders,
@@ -82,6 +82,13 @@ def request(
         chosen=select or (),
         ignored=ignore or (),
     )
+
+
+def named(log_files: Sequence[Path]) -> list[str]:
+    """
+    The options that name the files again.
+    """
+    return [word for path in log_files for word in ("--twilio-log", str(path))]
 
 
 def finish(report: Report, format: Format, output: Path | None, invocation: Invocation) -> None:

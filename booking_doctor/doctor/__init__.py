@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from booking_doctor.doctor.backfilling import Planned, Repair
 from booking_doctor.doctor.deploying import Deploying
+from booking_doctor.doctor.fetching import Fetching
 from booking_doctor.doctor.migrating import PlannedMigration
 from booking_doctor.doctor.planning import ActionPlan, Planning
 from booking_doctor.doctor.probing import Probing
@@ -18,7 +19,7 @@ from booking_doctor.doctor.undoing import Undoing
 __all__ = ["ActionPlan", "Doctor", "Planned", "PlannedMigration", "Repair", "Request"]
 
 
-class Doctor(Planning, Deploying, Probing, Undoing):
+class Doctor(Planning, Deploying, Fetching, Probing, Undoing):
     """
     All verbs, on one database and one Twilio account.
     """
