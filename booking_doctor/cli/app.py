@@ -165,7 +165,14 @@ def _booking_doctor(
 # Writing reports
 
 
-def check_output(param: typer.CallbackParam, path: Path | None) -> Path | None:
+def check_output(path: Path | None) -> Path | None:
+    """
+    `check_writable` for ``--output``.
+    """
+    return check_writable("--output", path)
+
+
+def check_writable(option: str, path: Path | None) -> Path | None:
     """
     Refuse a path that a report could not be written to, before any work is done.
 
@@ -176,11 +183,11 @@ def check_output(param: typer.CallbackParam, path: Path | None) -> Path | None:
         return None
     directory = _target(path).parent
     if path.is_dir():
-        message = f"{param.opts[0]} {path} is a directory"
+        message = f"{option} {path} is a directory"
     elif not directory.is_dir():
-        message = f"{param.opts[0]} {path}: there is no directory {directory}"
+        message = f"{option} {path}: there is no directory {directory}"
     elif not os.access(path if _is_special(path) else directory, os.W_OK):
-        message = f"{param.opts[0]} {path}: no permission to write there"
+        message = f"{option} {path}: no permission to write there"
     else:
         return path
     raise UsageError(message, hint="name a file in a directory that exists and may be written to")

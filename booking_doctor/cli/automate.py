@@ -20,7 +20,7 @@ from booking_doctor.cli.app import (
     OutputOption,
     ShowPiiOption,
     app,
-    check_output,
+    check_writable,
     save,
     say,
     write,
@@ -53,7 +53,12 @@ def watch(
     all_senders: AllSendersOption = False,
     metrics: Annotated[
         Path | None,
-        typer.Option("--metrics", metavar="FILE", callback=check_output, help="Keep this file for Prometheus."),
+        typer.Option(
+            "--metrics",
+            metavar="FILE",
+            callback=lambda path: check_writable("--metrics", path),
+            help="Keep this file for Prometheus.",
+        ),
     ] = None,
     notify: NotifyOption = None,
     format: FormatOption = TERMINAL,
@@ -63,6 +68,19 @@ def watch(
 ) -> None:
     """
     Compare on a schedule, one watch over all hosts. Writes to its own schema booking_doctor, and rows only with --apply.
+
+    Each round looks 72 hours further back than the last one that saw everything: Twilio lists some texts hours late, and may
+    change the status of a text for up to three days. A finding that is still open is reached back to, however old, until it is
+    gone, ignored, or past Twilio's retention.
+
+    What it remembers, fingerprints and times, is in the schema booking_doctor of the application's database, which it makes and
+    which is closed to PUBLIC. A role that may not make it is told the statement that somebody has to run.
+
+    On however many hosts it runs, one looks at a time; its heart beats in that schema every 15 seconds. --once ends with 0 where
+    another one is at it, and with 3 where that one has not been heard for a minute; after five it has lost its place.
+
+    A round that fails is reported, and the next one tries again. SIGTERM or Ctrl-C ends it after the round it is in, a second
+    one at once. Settings and the ignore list are read when it starts.
     """
     from booking_doctor.bootstrap import open_watch
     from booking_doctor.cli.progress import progress_for
