@@ -41,6 +41,25 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 The application's tables and columns by the doctor's own names; `Names` says what an installation calls them.
 """
 
+REFERENCES: Final[Mapping[tuple[str, str], str]] = {
+    ("pending_bookings", "event_id"): "events",
+    ("pending_bookings", "customer_id"): "customers",
+    ("bookings", "event_id"): "events",
+    ("bookings", "customer_id"): "customers",
+    ("bookings", "pending_booking_id"): "pending_bookings",
+    ("messages", "customer_id"): "customers",
+}
+"""Which table a column points at."""
+
+NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "messages": (
+        *("id", "customer_id", "direction", "message_sid", "body", "status", "from_number", "to_number", "created_at"),
+    ),
+    "customers": ("id", "phone"),
+    "pending_bookings": ("id", "customer_phone", "status", "metadata", "created_at"),
+}
+"""What no comparison can do without."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secret:

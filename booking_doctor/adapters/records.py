@@ -40,6 +40,7 @@ from booking_doctor.core.agreement import BOTH, FIELD, LINE, Row
 from booking_doctor.core.model import SID_SHAPE
 from booking_doctor.evidence import Booking, Customer, Overview
 from booking_doctor.findings import Window
+from booking_doctor.settings import NEEDED
 
 _LINES_AT_ONCE: Final = 8_000
 """A span with more rows than this is streamed, so that rows created all at once cannot fill the memory."""
@@ -48,14 +49,6 @@ _MOST_OF_IT: Final = 0.25
 """A window with more of the table's rows than this is asked about duplicates through the whole index at once."""
 
 _WHOLE: Final = frozenset({"smallint", "integer", "bigint"})
-
-_NEEDED: Final = {
-    "messages": (
-        *("id", "customer_id", "direction", "message_sid", "body", "status", "from_number", "to_number", "created_at"),
-    ),
-    "customers": ("id", "phone"),
-    "pending_bookings": ("id", "customer_phone", "status", "metadata", "created_at"),
-}
 
 
 class DatabaseRecords:
@@ -69,7 +62,7 @@ class DatabaseRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ahead = DaemonExecutor(1)
-        for table, columns in _NEEDED.items():
+        for table, columns in NEEDED.items():
             database.need(table, *columns)
         self._messages = database.tables["messages"].c
         # NOTE: built once, because building a statement takes as long as the database takes for a thousand lines.

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from booking_doctor.settings import COLUMNS, Names
+from booking_doctor.settings import COLUMNS, REFERENCES, Names
 
 JOURNAL_SCHEMA: Final = "booking_doctor"
 
@@ -68,7 +68,7 @@ class _Builder:
             ForeignKeyConstraint(
                 [column], [f"{self._qualified(target)}.{self.names.column(target, 'id')}"], link_to_name=True
             )
-            for (owner, column), target in _REFERENCES.items()
+            for (owner, column), target in REFERENCES.items()
             if owner == table
         ]
         checks = [
@@ -88,14 +88,6 @@ class _Builder:
         return '"' + self.names.column(table, column).replace('"', '""') + '"'
 
 
-_REFERENCES: Final = {
-    ("pending_bookings", "event_id"): "events",
-    ("pending_bookings", "customer_id"): "customers",
-    ("bookings", "event_id"): "events",
-    ("bookings", "customer_id"): "customers",
-    ("bookings", "pending_booking_id"): "pending_bookings",
-    ("messages", "customer_id"): "customers",
-}
 _CHECKS: Final = {
     ("pending_bookings", "status"): ("pending", "confirmed", "expired", "cancelled"),
     ("messages", "direction"): ("inbound", "outbound"),

@@ -7,9 +7,9 @@ because another one is ignored. `booking_doctor.checks.shapes` knows what values
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
 from booking_doctor.checks.shapes import (
@@ -123,13 +123,27 @@ def leads_to(reading: Reading) -> DatabaseSettings | None:
     return database_of(reading.name, reading.clean) if reading.name in DATABASE_VARIABLES and reading.sound else None
 
 
-_REQUIRED: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+Alternatives: TypeAlias = "tuple[tuple[str, ...], ...]"
+"""Groups of variables of which any one will do; the first variable stands for all."""
+
+_REQUIRED: Final[Mapping[str, Alternatives]] = {
     "a database URL": tuple((name,) for name in DATABASE_VARIABLES),
     "the Twilio account": (("TWILIO_ACCOUNT_SID",),),
     "a Twilio credential": (("TWILIO_AUTH_TOKEN",), ("TWILIO_API_KEY", "TWILIO_API_SECRET")),
     "a sender": (("TWILIO_PHONE_NUMBER",), ("TWILIO_MESSAGING_SERVICE_SID",)),
 }
 """What must be set, and which variables do for it."""
+
+
+def lacking(present: Collection[str]) -> dict[str, Alternatives]:
+    """
+    What must be set, and that none of the variables that are there does for.
+    """
+    return {
+        need: alternatives
+        for need, alternatives in _REQUIRED.items()
+        if not any(set(names) <= set(present) for names in alternatives)
+    }
 
 
 @check(Severity.ERROR)
@@ -156,9 +170,7 @@ def env_missing(evidence: Evidence) -> Iterator[Fault]:
     Never for a complete examination. `booking-doctor reconcile --all-senders` does without a sender.
     """
     present = {reading.name for reading in readings(evidence.variables)}
-    for need, alternatives in _REQUIRED.items():
-        if any(present.issuperset(names) for names in alternatives):
-            continue
+    for need, alternatives in lacking(present).items():
         name = alternatives[0][0]
         empty = [source.name for source in evidence.variables if source.literal(name) is not None]
         half = [given for names in alternatives for given in names if given in present]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,15 +24,8 @@ from booking_doctor.report import TERMINAL
 from booking_doctor.settings import DATABASE_VARIABLES, database_settings
 
 if TYPE_CHECKING:
+    from booking_doctor.checks.environment import Alternatives
     from booking_doctor.naming import Naming
-
-REQUIRED: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
-    DATABASE_VARIABLES[0]: tuple((name,) for name in DATABASE_VARIABLES),
-    "TWILIO_ACCOUNT_SID": (("TWILIO_ACCOUNT_SID",),),
-    "TWILIO_AUTH_TOKEN": (("TWILIO_AUTH_TOKEN",), ("TWILIO_API_KEY", "TWILIO_API_SECRET")),
-    "TWILIO_PHONE_NUMBER": (("TWILIO_PHONE_NUMBER",), ("TWILIO_MESSAGING_SERVICE_SID",)),
-}
-"""What must be set: the name that stands for it, and the groups of variables of which any one will do."""
 
 _COMMENTS: Final[Mapping[str, str]] = {
     "DATABASE_URL": "The application's PostgreSQL: postgresql://user:password@host:5432/database\n"
@@ -90,18 +83,17 @@ class _Look:
     relations: int = 0
 
 
-def missing_variables(variables: Mapping[str, str]) -> list[str]:
+def missing_variables(variables: Mapping[str, str]) -> dict[str, Alternatives]:
     """
-    What must be set and is not, each by the name that stands for it; an empty value is missing.
+    What must be set and is not, by the name that stands for it; an empty value is missing.
     """
-    return [
-        name
-        for name, groups in REQUIRED.items()
-        if not any(all(variables.get(each) for each in group) for group in groups)
-    ]
+    from booking_doctor.checks.environment import lacking
+
+    present = {name for name, value in variables.items() if value}
+    return {alternatives[0][0]: alternatives for alternatives in lacking(present).values()}
 
 
-def _look(variables: Mapping[str, str], missing: Sequence[str]) -> _Look:
+def _look(variables: Mapping[str, str], missing: Collection[str]) -> _Look:
     from booking_doctor.adapters.introspection import relations
     from booking_doctor.naming import name_everything
 
@@ -137,7 +129,7 @@ def _settings_path(directory: Path, named: Path | None) -> Path:
     return directory / "booking-doctor.toml" if named is None else named
 
 
-def _wanted(look: _Look, missing: Sequence[str], settings: Path, environment: Path) -> dict[Path, NewFile]:
+def _wanted(look: _Look, missing: Collection[str], settings: Path, environment: Path) -> dict[Path, NewFile]:
     from booking_doctor.naming import settings_file
 
     files = {}
@@ -148,7 +140,7 @@ def _wanted(look: _Look, missing: Sequence[str], settings: Path, environment: Pa
     return files
 
 
-def _environment_file(missing: Sequence[str]) -> str:
+def _environment_file(missing: Collection[str]) -> str:
     head = "# What the doctor needs and nothing sets yet. Keep this file out of version control: it will hold secrets."
     return "\n\n".join([head, *(f"# {_COMMENTS[name]}\n{name}=" for name in missing)]) + "\n"
 
@@ -221,7 +213,7 @@ class _Done:
     """
 
     look: _Look
-    missing: Sequence[str]
+    missing: Mapping[str, Alternatives]
     written: Sequence[str]
     left: Sequence[str]
 
@@ -315,10 +307,10 @@ def _skipped(done: _Done) -> list[Skipped]:
     return [
         *([done.look.skipped] if done.look.skipped else []),
         *(Skipped(check=doubt.subject, kind="not-configured", reason=doubt.why) for doubt in doubts),
-        *(Skipped(check=name, kind="not-configured", reason=_unset(name)) for name in done.missing),
+        *(Skipped(check=name, kind="not-configured", reason=_unset(groups)) for name, groups in done.missing.items()),
     ]
 
 
-def _unset(name: str) -> str:
-    others = [" and ".join(group) for group in REQUIRED[name] if group != (name,)]
+def _unset(alternatives: Alternatives) -> str:
+    others = [" and ".join(names) for names in alternatives[1:]]
     return f"it is missing or empty; set it{''.join(f', or {other}' for other in others)}"

@@ -8,7 +8,7 @@ database; the facts come from `booking_doctor.adapters.introspection`.
 
 from __future__ import annotations
 
-from booking_doctor.naming.columns import NEEDED, REFERENCES, Match
+from booking_doctor.naming.columns import Match
 from booking_doctor.naming.doubts import Doubt
 from booking_doctor.naming.everything import Naming, name_everything
 from booking_doctor.naming.relations import Column, Relation, shown
@@ -17,8 +17,6 @@ from booking_doctor.naming.spelling import COLUMN_SPELLINGS, TABLE_SPELLINGS, sp
 
 __all__ = [
     "COLUMN_SPELLINGS",
-    "NEEDED",
-    "REFERENCES",
     "TABLE_SPELLINGS",
     "Column",
     "Doubt",

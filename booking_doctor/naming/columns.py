@@ -10,26 +10,7 @@ from typing import Final
 
 from booking_doctor.naming.relations import Column, Relation
 from booking_doctor.naming.spelling import ENTITIES, bare, column_spellings, spelling
-from booking_doctor.settings import COLUMNS
-
-NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
-    "messages": (
-        *("id", "customer_id", "direction", "message_sid", "body", "status", "from_number", "to_number", "created_at"),
-    ),
-    "customers": ("id", "phone"),
-    "pending_bookings": ("id", "customer_phone", "status", "metadata", "created_at"),
-}
-"""What no comparison can do without, by the doctor's names."""
-
-REFERENCES: Final = {
-    ("messages", "customer_id"): "customers",
-    ("pending_bookings", "customer_id"): "customers",
-    ("pending_bookings", "event_id"): "events",
-    ("bookings", "customer_id"): "customers",
-    ("bookings", "event_id"): "events",
-    ("bookings", "pending_booking_id"): "pending_bookings",
-}
-"""Which table a column points at."""
+from booking_doctor.settings import COLUMNS, REFERENCES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Final
 
-from booking_doctor.naming.columns import NEEDED, UNIQUE, Match, suitable
+from booking_doctor.naming.columns import UNIQUE, Match, suitable
 from booking_doctor.naming.relations import Column, Relation, shown
 from booking_doctor.naming.spelling import bare, column_spellings, spelling
 from booking_doctor.naming.tables import Candidate, candidate_for, candidates_elsewhere, candidates_for
-from booking_doctor.settings import COLUMNS
+from booking_doctor.settings import COLUMNS, NEEDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from booking_doctor.naming.columns import NEEDED, Match
+from booking_doctor.naming.columns import Match
 from booking_doctor.naming.doubts import Doubt, doubts_of, doubts_of_schemas
 from booking_doctor.naming.relations import Relation
 from booking_doctor.naming.tables import find_tables
-from booking_doctor.settings import COLUMNS
+from booking_doctor.settings import COLUMNS, NEEDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

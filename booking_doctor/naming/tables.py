@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from booking_doctor.naming.columns import NEEDED, REFERENCES, Match, columns_of
+from booking_doctor.naming.columns import Match, columns_of
 from booking_doctor.naming.relations import Relation
 from booking_doctor.naming.spelling import kinship, vocabulary
-from booking_doctor.settings import COLUMNS
+from booking_doctor.settings import COLUMNS, NEEDED, REFERENCES
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,8 +261,8 @@ def test_half_a_key_is_no_credential() -> None:
     """
     given = {"POSTGRES_URL": "x", "TWILIO_ACCOUNT_SID": "x", "TWILIO_API_KEY": "x", "TWILIO_MESSAGING_SERVICE_SID": "x"}
 
-    assert missing_variables(given) == ["TWILIO_AUTH_TOKEN"]
-    assert set(missing_variables({})) == set(beginning.REQUIRED) == set(beginning._COMMENTS)
+    assert list(missing_variables(given)) == ["TWILIO_AUTH_TOKEN"]
+    assert set(missing_variables({})) == set(beginning._COMMENTS)
 
 
 def test_a_database_that_does_not_answer(scene: World, call: Call, tmp_path: Path) -> None:
