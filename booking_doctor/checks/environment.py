@@ -135,7 +135,7 @@ _REQUIRED: Final[Mapping[str, Alternatives]] = {
 """What must be set, and which variables do for it."""
 
 
-def lacking(present: Collection[str]) -> dict[str, Alternatives]:
+def unmet(present: Collection[str]) -> dict[str, Alternatives]:
     """
     What must be set, and that none of the variables that are there does for.
     """
@@ -170,7 +170,7 @@ def env_missing(evidence: Evidence) -> Iterator[Fault]:
     Never for a complete examination. `booking-doctor reconcile --all-senders` does without a sender.
     """
     present = {reading.name for reading in readings(evidence.variables)}
-    for need, alternatives in lacking(present).items():
+    for need, alternatives in unmet(present).items():
         name = alternatives[0][0]
         empty = [source.name for source in evidence.variables if source.literal(name) is not None]
         half = [given for names in alternatives for given in names if given in present]

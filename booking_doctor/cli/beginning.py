@@ -87,10 +87,10 @@ def missing_variables(variables: Mapping[str, str]) -> dict[str, Alternatives]:
     """
     What must be set and is not, by the name that stands for it; an empty value is missing.
     """
-    from booking_doctor.checks.environment import lacking
+    from booking_doctor.checks.environment import unmet
 
     present = {name for name, value in variables.items() if value}
-    return {alternatives[0][0]: alternatives for alternatives in lacking(present).values()}
+    return {alternatives[0][0]: alternatives for alternatives in unmet(present).values()}
 
 
 def _look(variables: Mapping[str, str], missing: Collection[str]) -> _Look:
