@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ import psycopg
 
 from booking_doctor.sandbox.database import Cluster, embedded_postgres
 from tests.benchmarks.bookings import build_desk
+from tests.benchmarks.files import build_export
 from tests.benchmarks.jobs import HANDS, build_queue, left
 from tests.benchmarks.log_server import serving
 from tests.benchmarks.sms_server import texting
@@ -52,6 +53,7 @@ def main() -> None:
         f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, median of {options.runs}"
     )
     _start_up()
+    _files(options.files, options.runs)
     with embedded_postgres(durable=True) as cluster:
         _table("reconcile, messages", "seconds", "messages/s", "peak MB", "requests", "floor s", "of it")
         for size in options.sizes:
@@ -86,6 +88,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--booking", type=int, nargs="*", default=(), metavar="N", help="bookings among N customers, too"
     )
+    parser.add_argument("--files", type=int, nargs="*", default=(), metavar="N", help="exports of so many lines, too")
     return parser.parse_args()
 
 
@@ -101,6 +104,32 @@ def _start_up() -> None:
             subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
             times.append(perf_counter() - start)
         _row(" ".join(["python", *arguments]), f"{median(times):.3f}")
+
+
+def _files(sizes: Sequence[int], runs: int) -> None:
+    if sizes:
+        _table("reading an export, lines", "seconds", "lines/s", "peak MB", "floor s", "of it", "taken s")
+    for lines in sizes:
+        _read(lines, runs)
+
+
+def _read(lines: int, runs: int) -> None:
+    times: dict[str, list[dict[str, Any]]] = {"read_file_floor": [], "read_file": []}
+    with tempfile.TemporaryDirectory() as directory:
+        variables = {"FILE": str(build_export(lines, Path(directory)))}
+        for name, measured in [*times.items()] * runs:
+            measured.append(_measure(name, variables))
+            assert measured[-1]["messages"] == lines, measured[-1]
+    floor, seconds = (median(time["seconds"] for time in measured) for measured in times.values())
+    _row(
+        f"{lines:,}",
+        f"{seconds:.2f}",
+        f"{lines / seconds:,.0f}",
+        f"{median(time['peak'] for time in times['read_file']):.0f}",
+        f"{floor:.2f}",
+        f"{seconds / floor:.2f}",
+        f"{median(time['taken'] for time in times['read_file']):.2f}",
+    )
 
 
 def _reconcile(cluster: Cluster, name: str, shape: Shape, runs: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from booking_doctor.bootstrap import Doctor, Planned, Repair, Request, open_doctor
 from booking_doctor.findings import Disclosure, Report, Silent, Window
 from tests.benchmarks.bookings import book
+from tests.benchmarks.files import read_file, read_file_floor
 from tests.benchmarks.jobs import work, work_by_hand
 
 Variables = Mapping[str, str]
@@ -156,7 +157,8 @@ def _peak_mb() -> float:
 
 
 MEASURES: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
-    measure.__name__: measure for measure in (reconcile, floor, repair, examine, work, work_by_hand, book)
+    measure.__name__: measure
+    for measure in (reconcile, floor, repair, examine, work, work_by_hand, book, read_file, read_file_floor)
 }
 
 if __name__ == "__main__":

@@ -177,6 +177,22 @@ def _document(message: _Message) -> str:
     )
 
 
+def export(shape: Shape) -> Iterator[bytes]:
+    """
+    The same messages as Twilio exports them, the days before yesterday, newest first.
+    """
+    until = datetime.combine(datetime.now(UTC) - timedelta(days=2), time(), UTC)
+    for message in _messages(shape, Window(until - timedelta(days=_DAYS), until)):
+        moment = f"{message.sent_at:%Y-%m-%dT%H:%M:%SZ}"
+        line = (
+            f'{{"body":"{message.body}","num_segments":"1","direction":"outbound-api","from":"{SENDER}",'
+            f'"date_updated":"{moment}","price":"-0.00790","error_code":null,"account_sid":"{ACCOUNT_SID}",'
+            f'"to":"{message.phone}","date_created":"{moment}","status":"delivered","sid":"{message.sid}",'
+            f'"date_sent":"{moment}","messaging_service_sid":null,"num_media":"0"}}\n'
+        )
+        yield line.encode()
+
+
 # --- the table -------------------------------------------------------------------------------------------------------
 
 _COPY_MESSAGES: Final = """
