@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from booking_doctor.cli.app import COMMANDS, app
 from booking_doctor.sandbox.incidents import World, december_incident
+from booking_doctor.sandbox.twilio import Credential
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 TABLES = ("messages", "customers", "bookings", "pending_bookings", "events", "jobs", "audit_logs", "webhook_logs")
@@ -73,11 +74,11 @@ def _hosted(names: dict[str, str], database: str) -> str:
     )
 
 
-def say(scene: World, url: str, *words: str) -> tuple[int, Any]:
+def say(scene: World, url: str, *words: str, **variables: str) -> tuple[int, Any]:
     """
     What a command ends with, and its document, with the role of that URL.
     """
-    environment = {**scene.environment(), "DATABASE_URL": url}
+    environment = {**scene.environment(), "DATABASE_URL": url, **variables}
     result = CliRunner().invoke(app, [*words, "--format", "json"], env=environment)
     return result.exit_code, json.loads(result.stdout)
 
@@ -103,6 +104,21 @@ def test_the_reader_sees_everything_and_writes_nothing(scene: World, roles: dict
         == 4
     )
     assert scene.rows("SELECT count(*) AS written FROM messages WHERE message_sid IS NULL") == [{"written": 0}]
+
+
+def test_a_standard_key_is_enough(scene: World, roles: dict[str, str]) -> None:
+    """
+    With the reader's role and such a key, settings are found to work, and nothing that is looked at needs more.
+    """
+    standard = scene.account.api_key = Credential("SK" + "7" * 32, "Sesame0" * 4 + "open")
+    key = {"TWILIO_AUTH_TOKEN": "", "TWILIO_API_KEY": standard.sid, "TWILIO_API_SECRET": standard.secret}
+    code, settings = say(scene, roles["reader"], "check-env", "--live", **key)
+    assert (code, settings["findings"]) == (0, [])
+
+    code, seen = say(scene, roles["reader"], "diagnose", **key)
+    assert code == 1
+    assert {skipped["kind"] for skipped in seen["skipped"]} == {"not-configured"}
+    assert "message-unrecorded" in {finding["name"] for finding in seen["findings"]}
 
 
 def test_the_repair_role_repairs_and_takes_back(scene: World, roles: dict[str, str]) -> None:
