@@ -24,6 +24,7 @@ _OTHERWISE: Final = (
     Clue("cron-empties-bookings", -FAIR),
     Clue("bookings-emptied-at-one-age", -STRONG),
     Clue("update-swallowed-perhaps", -FAIR),
+    Clue("view-written-by-trigger", -FAIR),
     Clue("database-is-replica", -FAIR),
     Clue("role-read-only", -FAIR),
     Clue("statements-hurried", -FAIR),

@@ -102,7 +102,8 @@ class Cause:
         explains: Signals, findings among them, of the harm that it does. Where none is seen, it is no more than possible.
         signs: Signals that show it in how things are set up. Without any of either kind it is no candidate.
         proofs: Sets of signals; where all of one set are seen, and harm, the cause is confirmed.
-        needs: Sets of signals; where none of one set is seen although all were looked at, the cause is excluded.
+        needs: Sets of signals; where none of one set is seen although all were looked at, the cause is excluded, and while
+            none of one is seen it is no more than possible.
         refuted_by: Signals each of which excludes it.
         remedy: What to do first, with a command or SQL to run; `remedies` names findings that know it better.
     """
@@ -212,7 +213,9 @@ def _verdict(cause: Cause, readings: Mapping[str, Reading], weight: int) -> Caus
         return CauseVerdict.POSSIBLE
     if any(_all_of(group, readings) for group in cause.proofs):
         return CauseVerdict.CONFIRMED
-    return CauseVerdict.LIKELY if weight >= LIKELY else CauseVerdict.POSSIBLE
+    # NOTE: what a cause cannot be without must be seen before it is likely; not excluded is not enough.
+    whole = all(_seen(group, readings) for group in cause.needs)
+    return CauseVerdict.LIKELY if weight >= LIKELY and whole else CauseVerdict.POSSIBLE
 
 
 def _reading(name: str, readings: Mapping[str, Reading]) -> Reading:

@@ -122,9 +122,10 @@ CAUSES: Final = (
         explains=_UNSENT,
         signs=("env-whitespace", "env-placeholder", "env-malformed", "value-dirty"),
         needs=(("value-dirty", "env-whitespace", "env-placeholder", "env-malformed"),),
-        proofs=(("value-dirty", "texts-of-bad-missing"),),
+        proofs=(("twilio-value-dirty", "texts-of-bad-missing"),),
         clues=(
             Clue("value-dirty", STRONG),
+            Clue("twilio-value-dirty", WEAK),
             Clue("texts-of-bad-missing", FAIR, -STRONG),
             Clue("texts-of-bad-sent", -FAIR),
             Clue("ids-burnt-per-booking", -FAIR),

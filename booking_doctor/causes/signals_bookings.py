@@ -34,6 +34,9 @@ STRAYS: Final = 0.2
 FEW: Final = 3
 """So many bookings are needed before their share says anything."""
 
+LOST: Final = 30000
+"""From this code on a text was taken and did not arrive; below, it was refused, by a messaging service after it was taken."""
+
 LATE: Final = timedelta(seconds=60)
 """A text that was asked for in the request of its booking follows within seconds."""
 
@@ -253,7 +256,7 @@ def _nearest(case: Case, texts: Sequence[TwilioMessage]) -> TwilioMessage | None
 def _fate(case: Case, text: TwilioMessage | None) -> Fate:
     if text is None:
         return Fate.NOTHING
-    if text.rejected:
+    if (text.error_code or LOST) < LOST:
         return Fate.REFUSED
     lag = text.happened_at - case.created_at
     if lag > LATE:

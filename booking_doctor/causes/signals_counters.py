@@ -219,10 +219,13 @@ WHERE a.attrelid = to_regclass(:relation) AND a.attname = :column
 """
 
 _IDS: Final = """
-SELECT min({messages.id}) AS first, max({messages.id}) AS last, count(*) AS rows,
-  max({messages.id}) FILTER (WHERE {messages.created_at} < :since) AS before
-FROM {messages}
+SELECT min(id) AS first, max(id) AS last, count(*) AS rows,
+  max(id) FILTER (WHERE at < :since AND at = newest) AS before
+FROM (SELECT {messages.id} AS id, {messages.created_at} AS at,
+    max({messages.created_at}) OVER (ORDER BY {messages.id}) AS newest FROM {messages}) m
 """
+"""A row that tells an earlier time than one before it was written later: a backfill did that, and its id says nothing of when."""
+
 _ROWS_AFTER: Final = "SELECT count(*) AS rows FROM {messages} WHERE {messages.id} > :id"
 
 

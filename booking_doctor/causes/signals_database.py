@@ -183,6 +183,24 @@ def trigger_may_drop_messages(dossier: Dossier) -> Reading:
     return _trigger(dossier, "messages", certain=False)
 
 
+_INSTEAD_OF: Final = """
+SELECT t.tgname AS name FROM pg_trigger t
+WHERE t.tgrelid = to_regclass(:relation) AND t.tgtype & 80 = 80 AND t.tgenabled IN ('O', 'A') ORDER BY t.tgname
+"""
+
+
+@signal
+def view_written_by_trigger(dossier: Dossier) -> Reading:
+    """
+    Pending bookings are a view, and a trigger decides what becomes of an UPDATE.
+    """
+    database = dossier.evidence.database
+    rows = database.rows(_INSTEAD_OF, relation=needed(database, "pending_bookings"))
+    if not rows:
+        return absent("no trigger stands in for an UPDATE of pending bookings")
+    return seen(f"pending bookings are a view, and the trigger {rows[0]['name']} decides what becomes of an UPDATE")
+
+
 _FUNCTIONS: Final = """
 SELECT CAST(CAST(p.oid AS regprocedure) AS text) AS name, p.prosrc AS source FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace

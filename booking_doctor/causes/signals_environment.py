@@ -41,16 +41,23 @@ def value_dirty(dossier: Dossier) -> Reading:
     """
     A variable that a booking's text depends on holds dirt, a placeholder, or a value of another shape.
     """
-    found = [
-        _of(dossier, "env-whitespace", _on_the_way, "no value on the way of a text has dirt around it"),
-        _of(dossier, "env-placeholder", _on_the_way, "no value on the way of a text is a placeholder"),
-        _of(
-            dossier,
-            "env-malformed",
-            lambda finding: _on_the_way(finding) and not _public_key(finding),
-            "every value on the way of a text has the right shape",
-        ),
-    ]
+    return _dirt(dossier, ON_THE_WAY)
+
+
+@signal
+def twilio_value_dirty(dossier: Dossier) -> Reading:
+    """
+    A variable that Twilio is asked with holds dirt, a placeholder, or a value of another shape.
+    """
+    return _dirt(dossier, ("TWILIO_",))
+
+
+def _dirt(dossier: Dossier, begins: tuple[str, ...]) -> Reading:
+    def matches(finding: Finding) -> bool:
+        return finding.subject.removeprefix("env/").startswith(begins) and not _public_key(finding)
+
+    checks = ("env-whitespace", "env-placeholder", "env-malformed")
+    found = [_of(dossier, name, matches, "every value on the way of a text is clean") for name in checks]
     return next((reading for reading in found if reading.seen), found[-1])
 
 

@@ -35,7 +35,7 @@ CAUSES: Final = (
 
         Set a number of this account that has SMS, or a messaging service.
         """,
-        explains=_REFUSED,
+        explains=(*_REFUSED, "refused-sender"),
         signs=("sender-not-owned",),
         needs=(("refused-sender", "sender-not-owned", "refused-foreign-sender"),),
         proofs=(
@@ -76,7 +76,7 @@ CAUSES: Final = (
 
         Put a number into its sender pool, or set the right service.
         """,
-        explains=_REFUSED,
+        explains=(*_REFUSED, "refused-service"),
         signs=("service-without-sender",),
         needs=(("refused-service", "service-without-sender"),),
         proofs=(("refused-service-mostly",), ("service-without-sender", "texts-of-bad-missing")),
@@ -111,7 +111,7 @@ CAUSES: Final = (
 
         Enable the country under Messaging, Settings, Geo permissions; or correct the prefix.
         """,
-        explains=_REFUSED,
+        explains=(*_REFUSED, "refused-country"),
         needs=(("refused-country",),),
         proofs=(("refused-country-mostly",),),
         clues=(
@@ -143,7 +143,7 @@ CAUSES: Final = (
 
         Never go round it. Show it in the application, and reach that customer another way.
         """,
-        explains=_REFUSED,
+        explains=(*_REFUSED, "refused-opted-out"),
         needs=(("refused-opted-out",),),
         proofs=(("refused-opted-out-mostly",),),
         clues=(
@@ -175,7 +175,7 @@ CAUSES: Final = (
 
         Upgrade the account.
         """,
-        explains=_REFUSED,
+        explains=(*_REFUSED, "refused-trial"),
         needs=(("refused-trial",),),
         proofs=(("refused-trial-mostly",),),
         clues=(
@@ -208,7 +208,7 @@ CAUSES: Final = (
 
         Parse phones where they are entered, store E.164, and keep it so with a CHECK.
         """,
-        explains=_REFUSED,
+        explains=(*_REFUSED, "refused-recipient"),
         needs=(("refused-recipient", "phones-of-bad-malformed"),),
         proofs=(("refused-recipient-mostly",), ("refused-recipient", "refused-numbers-malformed")),
         clues=(
@@ -278,7 +278,7 @@ CAUSES: Final = (
         needs=(("status-behind", "callbacks-refused", "no-status-final"),),
         proofs=(("status-behind", "callbacks-refused"),),
         clues=(
-            Clue("status-behind", FAIR),
+            Clue("status-behind", FAIR + WEAK),
             Clue("callbacks-refused", STRONG, -WEAK),
             Clue("no-status-final", FAIR, -WEAK),
             Clue("callbacks-never-came", FAIR),
@@ -338,7 +338,7 @@ CAUSES: Final = (
 
         Look into Twilio's console: the account's status, its balance, whether the token was rotated.
         """,
-        explains=_REFUSED,
+        explains=(*_REFUSED, "refused-account"),
         signs=("credential-refused",),
         needs=(("credential-refused", "refused-account"),),
         proofs=(("account-inactive", "texts-of-bad-missing"), ("refused-account-mostly",)),

@@ -62,7 +62,7 @@ class World:
     now: datetime
     variables: dict[str, str | None] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     expected: dict[str, str] = field(default_factory=dict)
     during: ExitStack = field(default_factory=ExitStack)
 

@@ -16,6 +16,7 @@ from booking_doctor.sandbox.planted import (
     causes_database,
     causes_deployment,
     causes_environment,
+    causes_mixed,
     causes_none,
     causes_twilio,
     deployments,
@@ -46,6 +47,7 @@ EPISODES: Final[tuple[Episode, ...]] = (
     *causes_database.EPISODES,
     *causes_twilio.EPISODES,
     *causes_data.EPISODES,
+    *causes_mixed.EPISODES,
     *causes_none.EPISODES,
 )
 """Every cause that can be seen from outside, at work, in the order of the catalogue's layers."""

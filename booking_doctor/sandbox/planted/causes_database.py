@@ -18,6 +18,7 @@ from booking_doctor.sandbox.planted.story import (
     initiated,
     noted,
     recorded_too_early,
+    scheduled,
     settled,
     stored,
 )
@@ -278,10 +279,7 @@ def _read_only(scene: World) -> None:
 def _emptied_by_the_clock(scene: World) -> None:
     for age in each(4, 3 * _HOUR):
         stored(scene, initiated(scene, age))
-    scene.execute("CREATE SCHEMA cron")
-    scene.execute("CREATE TABLE cron.job (jobid bigint PRIMARY KEY, schedule text, command text)")
-    empties = "UPDATE pending_bookings SET metadata = '{}' WHERE created_at < now() - interval '2 hours'"
-    scene.execute("INSERT INTO cron.job VALUES (7, '*/10 * * * *', :command)", command=empties)
+    scheduled(scene, "UPDATE pending_bookings SET metadata = '{}' WHERE created_at < now() - interval '2 hours'")
     scene.execute("UPDATE pending_bookings SET metadata = '{}', updated_at = created_at + interval '2 hours'")
     for age in each(4, _HOUR / 4, _HOUR / 4):
         stored(scene, initiated(scene, age))

@@ -15,6 +15,7 @@ from booking_doctor.sandbox.planted.story import (
     healthy,
     initiated,
     recorded_too_early,
+    scheduled,
     settled,
     stored,
 )
@@ -37,10 +38,7 @@ def _with_housekeeping(scene: World) -> None:
     A job deletes what expired long ago, and a trigger stamps the time.
     """
     _in_order(scene)
-    scene.execute("CREATE SCHEMA cron")
-    scene.execute("CREATE TABLE cron.job (jobid bigint PRIMARY KEY, schedule text, command text)")
-    command = "DELETE FROM pending_bookings WHERE expires_at < now() - interval '30 days'"
-    scene.execute("INSERT INTO cron.job VALUES (1, '0 4 * * *', :command)", command=command)
+    scheduled(scene, "DELETE FROM pending_bookings WHERE expires_at < now() - interval '30 days'", "0 4 * * *")
     scene.execute(
         "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$"
     )

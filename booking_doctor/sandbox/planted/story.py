@@ -134,6 +134,31 @@ def noted(scene: World, action: str, words: str, *, age: timedelta = _HOUR) -> N
     )
 
 
+def trouble(scene: World) -> None:
+    """
+    What goes wrong in every account, and has nothing to do with the rest: a wrong number, somebody who sent STOP, a phone
+    that is off, and errors in a log that did no harm.
+    """
+    refused: dict[str, Any] = {"status": "failed", "price": None, "date_sent": None}
+    scene.text(phone(), scene.now - 5 * _HOUR, error_code=21211, **refused)
+    stopped = initiated(scene, timedelta(days=6))
+    confirmed(scene, stored(scene, stopped))
+    scene.text(stopped.phone, scene.now - timedelta(days=2), error_code=21610, **refused)
+    off = {"status": "undelivered", "error_code": 30003, "price": None}
+    confirmed(scene, stored(scene, initiated(scene, timedelta(days=5), text=off)))
+    noted(scene, "booking.initiated", "duplicate key value violates unique constraint", age=timedelta(days=5))
+    noted(scene, "booking.initiated", "canceling statement due to statement timeout", age=timedelta(days=4.5))
+
+
+def scheduled(scene: World, command: str, schedule: str = "*/10 * * * *") -> None:
+    """
+    pg_cron runs that.
+    """
+    scene.execute("CREATE SCHEMA cron")
+    scene.execute("CREATE TABLE cron.job (jobid bigint PRIMARY KEY, schedule text, command text)")
+    scene.execute("INSERT INTO cron.job VALUES (7, :schedule, :command)", schedule=schedule, command=command)
+
+
 def settled(scene: World) -> None:
     """
     What the sessions have counted reaches everybody else.
