@@ -39,6 +39,18 @@ def migrate(
 ) -> None:
     """
     Change what the table messages demands, and keep no writer waiting. Changes nothing without --apply.
+
+    It prints the SQL, what every statement locks, who is in the way now (their query up to the first value in it) and the
+    longest transaction; it ends with 1 while there is something to run. --apply runs it, a statement at a time, with a
+    lock_timeout and for a minute again and again; then it gives up, names who was in the way, and nothing is half done that it
+    does not name. What comes next is read from the catalog, so the same command continues what broke off.
+
+    restore adds a check NOT VALID, validates it, sets NOT NULL and drops the check, each in a transaction of its own. guard
+    builds its index CONCURRENTLY, leaving out empty SIDs where there are any. Duplicates are named first, and an invalid index
+    that was left behind is rebuilt.
+
+    It is refused on a replica, a read-only server or a transaction pooler, and by a role that does not own the table, with
+    where to connect or what to grant instead.
     """
     from booking_doctor.repair.structure import Verb
 
