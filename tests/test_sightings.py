@@ -153,6 +153,16 @@ def test_a_text_whose_time_is_not_told_is_looked_for_in_the_whole_window() -> No
     assert told(wide, report([double])) == (set(), {double.fingerprint}, set())
 
 
+def test_a_time_outside_of_the_window_does_not_say_where_it_is_looked_for() -> None:
+    """
+    A finding that the window shows for another reason is gone when the same window does not show it.
+    """
+    old = text(1, at=NOON - 30 * DAY)
+    again = report(at=LATER, window=Window(WEEK.since, LATER))
+
+    assert told(again, report([old])) == (set(), {ONE}, set())
+
+
 def test_what_nobody_can_look_for_any_more_is_forgotten() -> None:
     """
     Past Twilio's retention a text is neither there nor gone.

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from booking_doctor.doctor import Planned, Repair, Request
 from booking_doctor.doctor.backfilling import Backfilling
@@ -41,6 +43,7 @@ class World:
     now: datetime = NOON
     unrecorded: dict[str, datetime] = field(default_factory=dict)
     orphaned: dict[str, datetime] = field(default_factory=dict)
+    meanwhile: dict[str, datetime] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     twilio_is_down: bool = False
     database_error: DoctorError | None = None
@@ -170,6 +173,7 @@ class StubDoctor:
             raise self.world.refusal
         number = len(planned.plan.steps)
         self.world.unrecorded.clear()
+        self.world.unrecorded.update(self.world.meanwhile)
         self.world.applied += number
         return self._report(
             self.world.exit_code_of_apply,
@@ -221,6 +225,7 @@ class Scene:
     world: World
     post: MemoryPost
     bell: Bell
+    skew: timedelta = timedelta()
 
     def watch(self, repair: Repair | None = None) -> Watch:
         """
@@ -231,7 +236,7 @@ class Scene:
             lambda: cast("Backfilling", StubDoctor(self.world, self.post)),
             Orders(request=lambda window: Request(window=window), repair=repair),
             self.bell,
-            lambda: self.world.now,
+            lambda: self.world.now + self.skew,
         )
 
     def round(self, repair: Repair | None = None) -> Round:
@@ -328,6 +333,51 @@ def test_it_does_not_ask_for_what_twilio_no_longer_shows(scene: Scene) -> None:
 
     scene.round()
     assert scene.world.windows[-1].since == scene.world.now - OVERLAP
+
+
+def test_the_window_is_told_by_the_databases_clock(scene: Scene) -> None:
+    """
+    A host whose own clock is wrong leaves no gap for the next one.
+    """
+    scene.skew = -2 * DAY
+    scene.round()
+    scene.skew = DAY
+    scene.round()
+
+    assert [window.until for window in scene.world.windows] == [NOON, NOON]
+    assert scene.post.watermark == NOON
+
+
+_Turn = st.tuples(st.integers(1, 200), st.integers(0, 3), st.integers(0, 72), st.booleans(), st.booleans())
+
+
+@given(st.lists(_Turn, max_size=15))
+def test_whatever_happens_nothing_open_is_lost_sight_of(turns: list[tuple[int, int, int, bool, bool]]) -> None:
+    """
+    Texts come up to 72 hours late, outages last however long, rows appear in between: every round that can look reports
+    every text that is missing, and each is told gone once, when it is.
+    """
+    world = World()
+    scene = Scene(world, MemoryPost(world), Bell(world))
+    scene.round()
+    known: set[str] = set()
+    for number, (hours, texts, late, down, mended) in enumerate(turns):
+        world.now += timedelta(hours=hours)
+        seen_up_to = scene.post.watermark or NOON
+        sent = max(seen_up_to - timedelta(hours=late), NOON - FIRST_LOOK)
+        world.unrecorded |= {f"SM{number}-{text}": sent for text in range(texts)}
+        if mended and world.unrecorded:
+            world.unrecorded.pop(next(iter(world.unrecorded)))
+        world.twilio_is_down = down
+        report = scene.round().report
+        missing = {f"message-unrecorded:message/{sid}" for sid in world.unrecorded}
+        assert report.novelty is not None
+        if down:
+            assert (report.verdict, report.novelty.gone) == (Verdict.INCOMPLETE, {})
+        else:
+            assert {finding.fingerprint for finding in report.findings} == missing
+            assert set(report.novelty.gone) == known - missing
+            known = missing
 
 
 # --- what is news ----------------------------------------------------------------------------------------------------
@@ -497,6 +547,22 @@ def test_it_repairs_only_where_it_was_told_to(scene: Scene) -> None:
     assert len(done.report.novelty.gone) == 2
     assert done.report.next_steps[0] == "booking-doctor undo run-1"
     assert scene.round(REPAIR).news is False
+
+
+def test_what_comes_while_it_repairs_is_news(scene: Scene) -> None:
+    """
+    The next round will not find it new.
+    """
+    scene.world.orphaned["SM1"] = NOON - DAY
+    scene.world.unrecorded["SM2"] = NOON - DAY
+    scene.round()
+    scene.world.now += QUARTER
+    scene.world.meanwhile = {"SM3": NOON - DAY}
+
+    done = scene.round(REPAIR)
+
+    assert (done.news, done.report.verdict) == (True, Verdict.FINDINGS)
+    assert [finding.subject for finding in done.report.findings if done.report.is_new(finding)] == ["message/SM3"]
 
 
 def test_where_nothing_can_be_repaired_no_plan_is_made(scene: Scene) -> None:
