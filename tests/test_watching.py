@@ -44,6 +44,7 @@ class World:
     unrecorded: dict[str, datetime] = field(default_factory=dict)
     orphaned: dict[str, datetime] = field(default_factory=dict)
     meanwhile: dict[str, datetime] = field(default_factory=dict)
+    breaks: bool = False
     ignored: frozenset[str] = frozenset()
     twilio_is_down: bool = False
     database_error: DoctorError | None = None
@@ -64,6 +65,7 @@ class MemoryPost:
         self.memory, self.watermark = Memory(), cast("datetime | None", None)
         self.other: Taken | None = None
         self.superseded = False
+        self.deaf: DoctorError | None = None
         self.held_now = False
 
     def take(self) -> Handover | Taken:
@@ -87,6 +89,8 @@ class MemoryPost:
         """
         Keep it, unless another one took over.
         """
+        if self.deaf:
+            raise self.deaf
         if not self.superseded and memory is not None:
             self.memory, self.watermark = memory, watermark
         return not self.superseded
@@ -169,6 +173,7 @@ class StubDoctor:
         """
         Afterwards nothing is missing.
         """
+        self.world.twilio_is_down |= self.world.breaks
         if self.world.refusal:
             raise self.world.refusal
         number = len(planned.plan.steps)
@@ -601,6 +606,39 @@ def test_a_repair_that_fails_is_reported_with_what_is_still_missing(
     assert report.exit_code is code
     assert report.exit_reason == f"so it is; backfill: {error.summary}"
     assert len(report.findings) == 1
+
+
+def test_what_could_not_be_seen_after_a_repair_outranks_how_it_went(scene: Scene) -> None:
+    """
+    Incomplete, with what was written in its reason; the next round looks as far back.
+    """
+    scene.world.unrecorded["SM1"] = NOON - DAY
+    scene.round()
+    scene.world.now += 10 * DAY
+    scene.world.refusal = PartlyApplied("3 rows were written, then it was lost")
+    scene.world.breaks = True
+
+    report = scene.round(REPAIR).report
+
+    assert (report.exit_code, report.verdict) == (ExitCode.INCOMPLETE, Verdict.INCOMPLETE)
+    assert report.exit_reason.endswith("backfill: 3 rows were written, then it was lost")
+    assert scene.post.watermark == NOON
+
+
+def test_what_was_done_is_told_though_it_cannot_be_remembered(scene: Scene) -> None:
+    """
+    The database goes away at the end of a round that wrote something: the run can be undone, so it is named.
+    """
+    scene.world.unrecorded["SM1"] = NOON - DAY
+    scene.post.deaf = DatabaseUnreachable("cannot reach it")
+
+    done = scene.round(REPAIR)
+
+    assert (done.report.exit_code, done.report.run) == (
+        ExitCode.INCOMPLETE,
+        RunView(id="run-1", applied=1, verified=True),
+    )
+    assert done.report.exit_reason.endswith("not remembered: cannot reach it")
 
 
 def test_a_repair_that_is_not_verified_is_not_fine(scene: Scene) -> None:

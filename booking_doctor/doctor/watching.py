@@ -5,7 +5,7 @@ The comparison over and over, by one watch at a time, each time as far back as s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -207,13 +207,18 @@ class Watch:
         return done
 
     def _at_post(self, found: Handover) -> Round:
-        memory, watermark = None, None
         try:
             with self._post.held(), closing(self._open_doctor()) as doctor:
                 done, memory, watermark = self._look(doctor, found)
-        finally:
+        except BaseException:
+            with suppress(SourceError):
+                self._post.leave(None, None)
+            raise
+        try:
             ours = self._post.leave(memory, watermark)
-        return done if ours else replace(done, report=_superseded(done.report))
+        except SourceError as error:
+            return _forgotten(done, error.summary)
+        return done if ours else _forgotten(done, "another watch took over meanwhile")
 
     def _look(self, doctor: Backfilling, found: Handover) -> tuple[Round, Memory, datetime]:
         window, oldest = _window(found, doctor), found.now - doctor.retention
@@ -292,9 +297,8 @@ def _with_repair(report: Report, written: Report | DoctorError | None) -> Report
     if written is None:
         return report
     summary = written.exit_reason if isinstance(written, Report) else written.sentence
-    code = written.exit_code if written.exit_code in _UNREPAIRED else report.exit_code
-    if report.exit_code is ExitCode.INCOMPLETE and code is not ExitCode.PARTLY:
-        code = ExitCode.INCOMPLETE
+    seen = report.exit_code is not ExitCode.INCOMPLETE
+    code = written.exit_code if seen and written.exit_code in _UNREPAIRED else report.exit_code
     report = replace(report, exit_code=code, exit_reason=f"{report.exit_reason}; backfill: {summary}")
     if isinstance(written, DoctorError):
         return report
@@ -307,6 +311,9 @@ def _with_repair(report: Report, written: Report | DoctorError | None) -> Report
     )
 
 
-def _superseded(report: Report) -> Report:
-    reason = f"{report.exit_reason}; another watch took over meanwhile, so this is not remembered"
-    return replace(report, exit_code=ExitCode.INCOMPLETE, exit_reason=reason)
+def _forgotten(done: Round, why: str) -> Round:
+    """
+    The next round will not know of it.
+    """
+    reason = f"{done.report.exit_reason}; not remembered: {why}"
+    return replace(done, report=replace(done.report, exit_code=ExitCode.INCOMPLETE, exit_reason=reason))
