@@ -477,6 +477,11 @@ class Progress(Protocol):
     Hears how long work gets on; a listener that does nothing is valid. Called from several threads.
     """
 
+    def read(self, done: int, total: int) -> None:
+        """
+        So many of *total* bytes of the files that stand for the log were read.
+        """
+
     def days(self, total: int) -> None:
         """
         The log of *total* UTC days is about to be read.
@@ -508,6 +513,7 @@ class Silent:
     The listener that does nothing.
     """
 
+    def read(self, done: int, total: int) -> None: ...  # noqa: D102
     def days(self, total: int) -> None: ...  # noqa: D102
     def page(self, messages: int) -> None: ...  # noqa: D102
     def day_done(self) -> None: ...  # noqa: D102

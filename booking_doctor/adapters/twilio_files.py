@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from email.utils import format_datetime
+from functools import partial
+from itertools import accumulate
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -195,8 +197,7 @@ class TwilioFiles:
         self._spool = _Spool()
         self._broken: list[tuple[Path, Broken]] = []
         self._counts: Counter[str] = Counter()
-        self._told = [self._read(path) for path in dict.fromkeys(paths)]
-        self._spool.flush()
+        self._told = list(self._read_all(list(dict.fromkeys(paths))))
 
     def close(self) -> None:
         """
@@ -206,10 +207,24 @@ class TwilioFiles:
 
     # reading
 
-    def _read(self, path: Path) -> _Told:
+    def _read_all(self, paths: Sequence[Path]) -> Iterator[_Told]:
+        sizes = list(map(_size, paths))
+        try:
+            for path, before in zip(paths, accumulate(sizes, initial=0), strict=False):
+                yield self._read(path, partial(self._get_on, before, sum(sizes)))
+            self._spool.flush()
+        except sqlite3.Error as error:
+            message = f"what was read could not be kept: {error}"
+            raise UsageError(message, hint="make room, or set TMPDIR to a directory that has some") from error
+        self._get_on(sum(sizes), sum(sizes), 0)
+
+    def _get_on(self, before: int, total: int, done: int) -> None:
+        self._progress.read(before + done, total)
+
+    def _read(self, path: Path, position: Callable[[int], None]) -> _Told:
         file = LogFile(path)
         told = _Told(file)
-        for read in file.read():
+        for read in file.read(position):
             if isinstance(read, Broken):
                 told.broken += 1
                 self._broken.append((path, read))
@@ -220,7 +235,6 @@ class TwilioFiles:
                 told.saw(read)
                 self._belongs({message.account_sid for message in read}, path)
                 self._spool.lay(read)
-                self._progress.page(len(read))
         return told
 
     def _belongs(self, accounts: set[str | None], path: Path) -> None:
@@ -385,6 +399,13 @@ _ADD: Final = "add one that does, or choose --since and --until within"
 def _no_file(gaps: Sequence[Window]) -> str:
     first, last = gaps[0], gaps[-1]
     return f"no file covers {first.since:%F %T} to {last.until:%F %T} UTC"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _days(window: Window) -> list[date]:

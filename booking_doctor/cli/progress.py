@@ -149,8 +149,24 @@ class Bars:
         self._lock = RLock()
         self._reading: TaskID | None = None
         self._writing: TaskID | None = None
+        self._files: TaskID | None = None
         self._days = self._days_done = self._pages = self._messages = 0
         self._begun = monotonic()
+
+    def read(self, done: int, total: int) -> None:
+        """
+        Begin or move a bar for the files; once they are read it is taken away.
+        """
+        with self._lock:
+            self._drawing.start()
+            if self._files is None:
+                self._files = self._drawing.add_task("files", total=total, words="")
+            words = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+            self._drawing.update(self._files, completed=done, total=total, words=words)
+            if done >= total:
+                self._drawing.remove_task(self._files)
+                self._drawing.stop()
+                self._files = None
 
     def days(self, total: int) -> None:
         """

@@ -19,8 +19,10 @@ from booking_doctor.findings import Progress
 
 def work(progress: Progress) -> None:
     """
-    A log of four days, read by several threads, and a few steps.
+    A file, a log of four days, read by several threads, and a few steps.
     """
+    progress.read(5_000_000, 20_000_000)
+    progress.read(20_000_000, 20_000_000)
     progress.days(4)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(progress.page, [1000] * 200))
@@ -70,6 +72,19 @@ def test_on_a_terminal_bars_are_drawn_and_taken_away(
     assert f"4/4 days, {shown}" in drawn
     assert "10 of 10 steps" in drawn
     assert screen.getvalue().endswith("\x1b[2K")
+
+
+def test_files_have_a_bar_while_they_are_read() -> None:
+    """
+    By their bytes, which are known beforehand; it is gone when they are.
+    """
+    console = Console(file=StringIO(), force_terminal=True, width=100, color_system=None, _environ={})
+
+    with progress_for(Invocation(), console) as progress:
+        progress.read(5_000_000, 20_000_000)
+        assert "5 of 20 MB" in rendered(progress, console)
+        progress.read(20_000_000, 20_000_000)
+        assert "MB" not in rendered(progress, console)
 
 
 def test_a_pause_is_shown_until_work_goes_on() -> None:
