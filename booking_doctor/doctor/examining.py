@@ -201,6 +201,8 @@ def _examined(examined: Examination, fail_on: FailOn) -> tuple[ExitCode, str]:
         return ExitCode.INCOMPLETE, f"{reason}, but not everything could be looked at"
     if not examined.made and any(skipped.kind == "not-configured" for skipped in examined.skipped):
         return ExitCode.INCOMPLETE, "nothing could be looked at, because it is not set where to look"
+    if not examined.made and not severities:
+        return ExitCode.OK, "there is nothing of it here to look at"
     failed = any(severity.reaches(fail_on) for severity in severities)
     return ExitCode.FINDINGS if failed else ExitCode.OK, reason
 

@@ -327,6 +327,15 @@ def test_nothing_to_look_at(examined: Callable[..., Any], checks: int) -> None:
     assert (report.exit_code, report.coverage["checks_made"]) == (ExitCode.INCOMPLETE, 0)
 
 
+def test_nothing_of_it_here(examined: Callable[..., Any]) -> None:
+    """
+    A database without the table is in order, and nobody is told that something was looked at.
+    """
+    report = examined(made("job-a", raising(NotHere("no table jobs", table="jobs"))))
+
+    assert (report.exit_code, report.exit_reason) == (ExitCode.OK, "there is nothing of it here to look at")
+
+
 @pytest.mark.parametrize(
     ("error", "code", "verdict"),
     [
