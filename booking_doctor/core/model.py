@@ -224,7 +224,8 @@ def standard_phone(text: str, region: str) -> str:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException as error:
         no_country = error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
-        raise ValueError(_NO_COUNTRY if no_country else "is none") from None
+        too_long = error.error_type == phonenumbers.NumberParseException.TOO_LONG
+        raise ValueError(_NO_COUNTRY if no_country else "is too long" if too_long else "is not complete") from None
     if reason := _impossible(number):
         raise ValueError(reason)
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

@@ -11,9 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode
 
 import pytest
+import urllib3
 
 DEMO = [sys.executable, "-m", "booking_doctor", "demo"]
 
@@ -39,11 +44,12 @@ def test_demo(environment: dict[str, str]) -> None:
 
     assert (told.returncode, told.stderr) == (0, "")
     assert time.monotonic() - begun < 60
+    assert "Diagnosis: most likely old-deployment-serving" in told.stdout
     assert re.search(r"unrecorded after apply +0\b", told.stdout)
     before, after = re.findall(r"sha256 (\w+)", told.stdout)
     assert before == after
     assert [line for line in told.stdout.splitlines() if line.startswith("$ ")] == [
-        "$ booking-doctor reconcile --since 7d",
+        "$ booking-doctor diagnose --since 7d",
         "$ booking-doctor backfill --since 7d --save plan.json",
         "$ booking-doctor backfill --from plan.json --apply --yes",
         "$ booking-doctor reconcile --since 7d",
@@ -55,10 +61,24 @@ def test_demo(environment: dict[str, str]) -> None:
     assert "\x1b" not in told.stdout
 
 
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def texted(variables: dict[str, str]) -> datetime:
+    """
+    When Twilio says that a text was made which is sent now.
+    """
+    account = f"{variables['TWILIO_API_BASE_URL']}/2010-04-01/Accounts/{variables['TWILIO_ACCOUNT_SID']}"
+    login = urllib3.make_headers(basic_auth=f"{variables['TWILIO_ACCOUNT_SID']}:{variables['TWILIO_AUTH_TOKEN']}")
+    form = {"To": "+15550101234", "From": variables["TWILIO_PHONE_NUMBER"], "Body": "now"}
+    answer = urllib3.request("POST", f"{account}/Messages.json", body=urlencode(form), headers={**login, **_FORM})
+    return parsedate_to_datetime(answer.json()["date_created"])
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_keep(environment: dict[str, str], ending: signal.Signals) -> None:
     """
-    A kept world answers the commands it prints, and is gone after Ctrl-C or a termination.
+    A kept world answers the commands it prints, its time goes on, and it is gone after Ctrl-C or a termination.
     """
     with subprocess.Popen([*DEMO, "--keep"], env=environment, stdout=subprocess.PIPE, text=True) as kept:
         lines = []
@@ -75,11 +95,14 @@ def test_keep(environment: dict[str, str], ending: signal.Signals) -> None:
             text=True,
             check=False,
         )
+        variables = dict(line.split("=", 1) for line in lines if re.match("[A-Z_]+=", line))
+        sent_at, now = texted(variables), datetime.now(UTC)
         kept.send_signal(ending)
         rest = kept.stdout.read() if kept.stdout else ""
 
     assert tried.returncode == 1
     assert "message-unrecorded" in tried.stdout
+    assert abs(now - sent_at) < timedelta(seconds=3)
     assert "The world is gone." in rest
     assert kept.returncode == 0
     assert list(Path(environment["TMPDIR"]).iterdir()) == []

@@ -85,8 +85,9 @@ def message(number: int = 1, status: str = "queued", **more: object) -> TwilioMe
         ("+1 555 010 1000 1000", "is too long"),
         ("0" * 2000, "is too long"),
         ("+999 555 010 1000", "has a country code that does not exist"),
-        ("+", "is none"),
-        ("()-", "is none"),
+        ("+", "is not complete"),
+        ("()-", "is not complete"),
+        ("5550101234567890123", "is too long"),
     ],
 )
 def test_a_wrong_phone_is_refused_in_words(phone: str, reason: str) -> None:
