@@ -12,6 +12,7 @@ from booking_doctor.causes import (
     application,
     data,
     database,
+    database_refusals,
     deployment,
     environment,
     signals_bookings,
@@ -28,7 +29,7 @@ from booking_doctor.causes.cause import Cause
 from booking_doctor.causes.signals import Signal, signals_of
 from booking_doctor.checks import CATALOGUE as CHECKS
 
-_LAYERS: Final = (deployment, environment, application, database, twilio, data)
+_LAYERS: Final = (deployment, environment, application, database, database_refusals, twilio, data)
 
 SIGNALS: Final[Mapping[str, Signal]] = signals_of(
     (

@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
-
-_LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
-"""Nothing is stored in the booking, or its text is in no row."""
+from booking_doctor.causes.cause import FAIR, LOST, STRONG, WEAK, Cause, Clue, Layer
 
 _OTHERWISE: Final = (
     Clue("update-filtered", -FAIR),
@@ -57,7 +54,7 @@ CAUSES: Final = (
 
         Await before responding, or hand the work to `after()` or `waitUntil()`; best, write it down as a job first.
         """,
-        explains=(*_LOST, "booking-metadata-incomplete"),
+        explains=(*LOST, "booking-metadata-incomplete"),
         needs=(("bookings-bad",),),
         clues=(
             Clue("texts-of-bad-late", STRONG),
@@ -96,7 +93,7 @@ CAUSES: Final = (
 
         Await it, and let the linter see to it: `@typescript-eslint/no-floating-promises`.
         """,
-        explains=_LOST,
+        explains=LOST,
         needs=(("bookings-bad",),),
         clues=(
             Clue("texts-of-bad-sent", STRONG, -STRONG),
@@ -171,7 +168,7 @@ CAUSES: Final = (
 
         Await before building the object, and check it (zod) before it is stored.
         """,
-        explains=("booking-metadata-incomplete", "message-without-sid", *_LOST),
+        explains=("booking-metadata-incomplete", "message-without-sid", *LOST),
         needs=(("bookings-bad", "message-without-sid"),),
         proofs=(("metadata-hollow", "texts-of-bad-sent"),),
         clues=(
@@ -211,7 +208,7 @@ CAUSES: Final = (
 
         Update by the id that the INSERT returned, and ask for the row back (`.select().single()`).
         """,
-        explains=_LOST,
+        explains=LOST,
         needs=(("bookings-bad",),),
         proofs=(("tokens-of-bad-odd", "update-matched-nothing"),),
         clues=(
@@ -246,7 +243,7 @@ CAUSES: Final = (
 
         Await the INSERT with `.select().single()`, or do both in one function of the database.
         """,
-        explains=_LOST,
+        explains=LOST,
         needs=(("bookings-bad",),),
         clues=(
             Clue("texts-of-bad-early", STRONG + WEAK, -STRONG),
@@ -282,7 +279,7 @@ CAUSES: Final = (
 
         Merge in the database: `metadata = coalesce(metadata, '{}') || jsonb_build_object('initial_sms', …)`.
         """,
-        explains=_LOST,
+        explains=LOST,
         needs=(("bookings-bad",),),
         proofs=(("metadata-other-keys", "updates-came-twice", "texts-of-bad-sent"),),
         clues=(
@@ -347,7 +344,7 @@ CAUSES: Final = (
 
         `ON CONFLICT … DO UPDATE … RETURNING`, and take 23505 for "done already".
         """,
-        explains=("logged-unique", "inserts-rolled-back", *_LOST, "booking-sms-not-recorded"),
+        explains=("logged-unique", "inserts-rolled-back", *LOST, "booking-sms-not-recorded"),
         needs=(("logged-unique", "inserts-rolled-back"),),
         proofs=(("logged-unique-each-time",),),
         clues=(

@@ -26,6 +26,10 @@ STRONG, FAIR, WEAK = 4, 2, 1
 """How much a sign weighs: hardly anything else shows it; few others do; many do."""
 
 
+LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
+"""Harm that most causes do: nothing is stored in the booking, or its text is in no row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """

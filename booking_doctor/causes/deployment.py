@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
+from booking_doctor.causes.cause import FAIR, LOST, STRONG, WEAK, Cause, Clue, Layer
 
 _OLD_CODE: Final = (
     Clue("deployment-stale", STRONG),
@@ -23,9 +23,6 @@ _OLD_CODE: Final = (
     Clue("texts-of-bad-refused", -WEAK),
 )
 """What old code leaves behind: its failed attempts to record at once, and nothing of what the new code writes."""
-
-_LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
-"""Nothing is stored in the booking, or its text is in no row."""
 
 CAUSES: Final = (
     Cause(
@@ -53,7 +50,7 @@ CAUSES: Final = (
         Promote the deployment or undo the rollback, see that domains are assigned again, and make one booking as a test:
         `booking-doctor probe-api`.
         """,
-        explains=("deployment-not-promoted", "deployment-stale", *_LOST),
+        explains=("deployment-not-promoted", "deployment-stale", *LOST),
         needs=(("bookings-bad", "ids-burnt", "deployment-not-promoted", "deployment-stale"),),
         refuted_by=("expected-build-serves",),
         proofs=(("deployment-not-promoted", "bookings-bad"), ("deployment-not-promoted", "deployment-stale")),
@@ -91,7 +88,7 @@ CAUSES: Final = (
 
         Merge and deploy the right branch; let the deploying job compare what the domain says of its commit.
         """,
-        explains=("deployment-not-built", "deployment-build-failed", "deployment-stale", *_LOST),
+        explains=("deployment-not-built", "deployment-build-failed", "deployment-stale", *LOST),
         needs=(("bookings-bad", "ids-burnt", "deployment-not-built", "deployment-build-failed", "deployment-stale"),),
         refuted_by=("expected-build-serves",),
         proofs=(
@@ -190,7 +187,7 @@ CAUSES: Final = (
 
         Shorten the protection's age, let open pages reload, end the roll-out, and write the deployment into each booking.
         """,
-        explains=("deployment-mixed", "deployment-old-called", *_LOST),
+        explains=("deployment-mixed", "deployment-old-called", *LOST),
         needs=(("deployment-mixed", "deployment-old-called"),),
         proofs=(("deployment-old-called", "bookings-some-bad"), ("deployment-mixed", "bookings-some-bad")),
         clues=(

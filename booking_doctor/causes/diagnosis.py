@@ -13,8 +13,8 @@ from booking_doctor.causes import CATALOGUE, SIGNALS, STANDING
 from booking_doctor.causes.cause import Cause, Reading, Weighed, unexplained, unknown, weigh
 from booking_doctor.causes.mysteries import answers
 from booking_doctor.causes.onset import onset
+from booking_doctor.causes.population import Bad, Fate, comparison_of, population
 from booking_doctor.causes.signals import HAPPENED, Dossier, read
-from booking_doctor.causes.signals_bookings import Bad, Fate, comparison_of, population
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.runner import Outcome
 from booking_doctor.core.model import TwilioMessage

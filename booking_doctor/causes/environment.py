@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from booking_doctor.causes.cause import FAIR, STRONG, WEAK, Cause, Clue, Layer
-
-_LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
-"""Nothing is stored in the booking, or its text is in no row."""
+from booking_doctor.causes.cause import FAIR, LOST, STRONG, WEAK, Cause, Clue, Layer
 
 _UNSENT: Final = ("booking-metadata-empty", "probe-not-texted")
 """Nothing is stored in the booking, and nothing was sent."""
@@ -215,7 +212,7 @@ CAUSES: Final = (
 
         Set the service key; keep a client of its own for it, without a session (`persistSession: false`).
         """,
-        explains=_LOST,
+        explains=LOST,
         signs=("key-is-public",),
         needs=(("key-is-public", "update-filtered", "update-filtered-for-us", "update-unprivileged"),),
         proofs=(("key-is-public", "bookings-all-bad", "texts-of-bad-sent"),),

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from booking_doctor.causes.cause import NOT_READ, Reading, absent, seen, unknown
+from booking_doctor.causes.population import comparison_of, population
 from booking_doctor.causes.signals import Dossier
-from booking_doctor.causes.signals_bookings import comparison_of, population
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.runner import why_not
 from booking_doctor.findings import Answer

@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
+from booking_doctor.causes.population import FEW, MOSTLY, comparison_of, of_log, population
 from booking_doctor.causes.signals import Dossier, signal
-from booking_doctor.causes.signals_bookings import FEW, MOSTLY, comparison_of, of_log, population
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.schema import needed
 

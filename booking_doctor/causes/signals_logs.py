@@ -16,8 +16,8 @@ from functools import partial
 from typing import Final
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
+from booking_doctor.causes.population import MOSTLY, STRAYS, population
 from booking_doctor.causes.signals import Dossier, Signal
-from booking_doctor.causes.signals_bookings import MOSTLY, STRAYS, population
 from booking_doctor.causes.signals_twilio import disagreeing
 from booking_doctor.checks.builds import route_lines
 from booking_doctor.checks.check import Evidence

@@ -12,8 +12,8 @@ from statistics import median
 from typing import Any, Final
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
+from booking_doctor.causes.population import FEW, LATE, LATEST, MOST, of_log, population
 from booking_doctor.causes.signals import Dossier, signal
-from booking_doctor.causes.signals_bookings import FEW, LATE, LATEST, MOST, of_log, population
 from booking_doctor.causes.signals_twilio import counted, disagreeing
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.metadata import UNKNOWN

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from booking_doctor.causes.cause import Reading, absent, seen
+from booking_doctor.causes.population import FEW, MOST, MOSTLY, TAKEN, Fate, comparison_of, of_log, population
 from booking_doctor.causes.signals import Dossier, Signal, signal
-from booking_doctor.causes.signals_bookings import FEW, LOST, MOST, MOSTLY, Fate, comparison_of, of_log, population
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.survey import asked
 from booking_doctor.core.model import e164
@@ -56,7 +56,7 @@ def refusals(evidence: Evidence) -> list[Refusal]:
         DatabaseError: Whose phones they are could not be read.
     """
     messages = [discrepancy.message for discrepancy in disagreeing(evidence, *Kind) if discrepancy.message]
-    logged = [(message.error_code, message.to) for message in messages if (message.error_code or LOST) < LOST]
+    logged = [(message.error_code, message.to) for message in messages if (message.error_code or TAKEN) < TAKEN]
     kept = [(int(row["code"]), row["phone"]) for row in asked(evidence, _KEPT) if row["code"].isdecimal()]
     rows = evidence.database.rows(_KNOWN, since=evidence.window.since) if logged else []
     known = {_number(row["phone"], evidence) for row in rows}
