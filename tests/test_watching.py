@@ -630,10 +630,13 @@ def test_what_was_done_is_told_though_it_cannot_be_remembered(scene: Scene) -> N
     The database goes away at the end of a round that wrote something: the run can be undone, so it is named.
     """
     scene.world.unrecorded["SM1"] = NOON - DAY
+    scene.round()
+    scene.world.now += QUARTER
     scene.post.deaf = DatabaseUnreachable("cannot reach it")
 
     done = scene.round(REPAIR)
 
+    assert done.news
     assert (done.report.exit_code, done.report.run) == (
         ExitCode.INCOMPLETE,
         RunView(id="run-1", applied=1, verified=True),

@@ -96,14 +96,13 @@ def watch(
     with progress_for(invocation) as progress:
         orders = Orders(request=asked, repair=repair)
         settings = (Path.cwd(), invocation.env_files, invocation.config, os.environ)
-        with closing(open_watch(*settings, progress, orders, all_senders=all_senders)) as watching:
+        opened = open_watch(*settings, progress, orders, all_senders=all_senders)
+        with closing(opened) as watching, ended_by_signals(watching.end):
             if not once:
-                with ended_by_signals(watching.end):
-                    for done in watching.rounds(interval):
-                        teller.tell(done)
+                for done in watching.rounds(interval):
+                    teller.tell(done)
                 return
-            with ended_by_signals(watching.end):
-                done = watching.round()
+            done = watching.round()
     if not isinstance(done, Round):
         _give_way(done, invocation)
         return

@@ -192,19 +192,20 @@ class Watch:
             PlanRefused: The database gives no place to remember in, and never did.
             SettingsError: A variable is missing or malformed.
         """
-        begun = self._clock()
+        begun, before = self._clock(), self._verdict
         try:
             found = self._post.take()
             if isinstance(found, Taken):
                 return found
+            before = before or found.memory.verdict or Verdict.HEALTHY
             done = self._at_post(found)
         except (SourceError, PlanRefused) as error:
             # NOTE: who has stood there once may again, when somebody has given back what was taken.
             if isinstance(error, PlanRefused) and self._verdict is None:
                 raise
-            done = Round(self._failed(error, begun), news=self._verdict is not Verdict.INCOMPLETE)
+            done = Round(self._failed(error, begun), news=False)
         self._verdict = done.report.verdict
-        return done
+        return replace(done, news=done.news or self._verdict is not before)
 
     def _at_post(self, found: Handover) -> Round:
         try:
@@ -230,12 +231,10 @@ class Watch:
             report, memory = recalled(_ours(doctor.reconcile(asked)), memory, oldest)
             report = _with_repair(report, written)
             news |= any(map(report.is_new, report.findings))
-        before = self._verdict or found.memory.verdict or Verdict.HEALTHY
         read = report.verdict is not Verdict.INCOMPLETE
         # NOTE: as long as nothing was read to its end, the next round begins where this one did.
         watermark = window.until if read else found.watermark or window.since + OVERLAP
-        done = Round(report, news=news or report.verdict is not before)
-        return done, replace(memory, verdict=report.verdict), watermark
+        return Round(report, news), replace(memory, verdict=report.verdict), watermark
 
     def _is_repairable(self, report: Report) -> bool:
         found = {finding.name for finding in report.findings}
