@@ -5,24 +5,31 @@ An examination: the checks that were chosen, made on the evidence there is, less
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, InvalidStateError
+from concurrent.futures import TimeoutError as Late
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.checks.check import Check, Evidence
 from booking_doctor.checks.runner import Outcome, findings_of, run, skipped_of, why_not
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison
-from booking_doctor.errors import NotConfigured, SourceError
+from booking_doctor.errors import DatabaseUnreachable, NotConfigured, SettingsError, SourceError
 from booking_doctor.evidence import Account, Application, ExpectedBuild, HostingPlatform, Log, Queries, VariableSource
 from booking_doctor.findings import Disclosure, Finding, JSONValue, Skipped, Window
 from booking_doctor.probe import Traces
 from booking_doctor.settings import Ignored
 
 _Known = TypeVar("_Known")
+
+
+ALIVE_S: Final = 5
+"""A server that is not down answers the smallest question sooner, in seconds."""
 
 
 def no_probe() -> Traces:
@@ -75,6 +82,27 @@ class Chart:
         # NOTE: it connects only when it is asked something; a server that does not answer is waited for here, once.
         database.rows("SELECT 1 AS here")
         return database
+
+    def doubt_database(self, executor: Executor) -> None:
+        """
+        Something took longer than it may. Where the database no longer answers even a small question, nobody else asks it,
+        and whoever waits for something gets that for an answer.
+        """
+        known = self._answers.get("database")
+        if known is None or not known.done() or known.exception():
+            return  # it has not answered yet, or will not
+        try:
+            executor.submit(lambda: self.open_database().rows("SELECT 1 AS here")).result(ALIVE_S)
+        except Late:
+            gone = DatabaseUnreachable("the database has stopped answering", hint="run it again once it answers")
+            with self._asking:
+                self._answers["database"] = Future()
+                waited_for = list(self._answers.values())
+            for answer in waited_for:
+                with suppress(InvalidStateError):
+                    answer.set_exception(gone)
+        except (SourceError, SettingsError):
+            return  # it answers, if only with a refusal
 
     @property
     def account(self) -> Account:
@@ -152,10 +180,15 @@ class Chart:
             first = question not in self._answers
             answer: Future[_Known] = self._answers.setdefault(question, Future())
         if first:
+            # NOTE: whoever has doubts may have answered meanwhile.
             try:
-                answer.set_result(ask())
+                found = ask()
             except BaseException as error:  # noqa: BLE001  whatever it was, it is everybody's answer
-                answer.set_exception(error)
+                with suppress(InvalidStateError):
+                    answer.set_exception(error)
+            else:
+                with suppress(InvalidStateError):
+                    answer.set_result(found)
         return answer.result()
 
 
@@ -209,7 +242,8 @@ def examine(
     """
     Make the checks. An ignored finding counts again from the day its entry ends.
     """
-    outcomes = run(checks, evidence, executor)
+    doubt = partial(evidence.doubt_database, executor) if isinstance(evidence, Chart) else None
+    outcomes = run(checks, evidence, executor, late=doubt)
     findings = findings_of(outcomes)
     living_with = {entry.fingerprint for entry in ignored if today < entry.until}
     lapsed = {entry.fingerprint for entry in ignored} - living_with

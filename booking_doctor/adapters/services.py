@@ -313,16 +313,23 @@ class Questions:
         self._refuse = refuse
         self._http = connections(base_url, patience, 1)
         self._tries = Tries(service, patience, Silent(), retried=lambda: None)
+        self._silent: SourceError | None = None
 
     def ask(self, url: str, shape: type[_Item]) -> _Item:
         """
-        What is there; of the document only what *shape* has is kept.
+        What is there; of the document only what *shape* has is kept. A service that would not answer is not asked again.
 
         Raises:
             SourceError: It is refused, would not come, or is another document.
         """
+        if self._silent:
+            raise self._silent
         self._tries.progressed()
-        body = self._tries.run(partial(self._body, url), Halt())
+        try:
+            body = self._tries.run(partial(self._body, url), Halt())
+        except self._service.unreachable as error:
+            self._silent = error
+            raise
         decode: Callable[[bytes], _Item] = msgspec.json.Decoder(shape).decode
         return understood(self._service, decode, body)
 

@@ -9,15 +9,22 @@ not applicable. Whoever ignores that finding, or does not choose its check, hear
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from booking_doctor.checks.check import BlindSpot, Check, Evidence, Fault
 from booking_doctor.errors import NotConfigured, NotHere, SettingsError, SourceError
 from booking_doctor.findings import Finding, Severity, SkipKind, Skipped
+
+AT_ONCE: Final = 4
+"""A remote database answers in tens of milliseconds, so several checks ask at a time; each takes a connection."""
+
+QUICK_S: Final = 10
+"""A check that may take longer waits for somebody else, so that any number of them may be waiting."""
 
 OPTIONAL_TABLES: Final = frozenset({"jobs", "audit_logs", "webhook_logs", "events", "bookings"})
 """Tables that an application may do without: then the checks of them are not applicable."""
@@ -42,52 +49,89 @@ class Outcome:
     unnamed: int = 0
 
 
-def run(checks: Sequence[Check], evidence: Evidence, executor: Executor) -> list[Outcome]:
+def run(
+    checks: Sequence[Check], evidence: Evidence, executor: Executor, late: Callable[[], object] | None = None
+) -> list[Outcome]:
     """
-    Make the checks in their order.
+    Make the checks, several at a time. Outcomes come in the checks' order.
 
     One that comes after a check that got no answer would get none either: it is not made, for the same reason.
 
     Args:
         executor: Has a free thread whenever one is wanted: a check that hangs keeps its thread.
+        late: Called when a check takes longer than it may.
     """
     outcomes: dict[str, Outcome] = {}
-    for check in checks:
-        before = [outcomes[name] for name in check.after if name in outcomes]
-        unanswered = next((outcome for outcome in before if not outcome.made), None)
-        outcomes[check.name] = (
-            Outcome(check=check, made=False, blind=unanswered.blind[-1:])
-            if unanswered
-            else _look(check, evidence, executor)
-        )
-    return list(outcomes.values())
+    waiting, looking = list(checks), dict[Future[None], _Look]()
+    known = {check.name for check in checks}
+    while waiting or looking:
+        ready = [check for check in waiting if outcomes.keys() >= known.intersection(check.after)]
+        quick = [check for check in ready if check.limit_s <= QUICK_S]
+        room = AT_ONCE - sum(look.check.limit_s <= QUICK_S for look in looking.values())
+        for check in (*(check for check in ready if check.limit_s > QUICK_S), *quick[:room]):
+            waiting.remove(check)
+            before = [outcomes[name] for name in check.after if name in outcomes]
+            unanswered = next((outcome for outcome in before if not outcome.made), None)
+            if unanswered:
+                outcomes[check.name] = Outcome(check=check, made=False, blind=unanswered.blind[-1:])
+            else:
+                look = _Look(check, evidence)
+                looking[executor.submit(look)] = look
+        for future in _ended(looking):
+            look = looking.pop(future)
+            if not future.done() and late:
+                late()
+            outcomes[look.check.name] = look.outcome(future)
+    return [outcomes[check.name] for check in checks]
 
 
-def _look(check: Check, evidence: Evidence, executor: Executor) -> Outcome:
-    seen: list[Fault | BlindSpot] = []
+def _ended(looking: Mapping[Future[None], _Look]) -> list[Future[None]]:
+    """
+    Those that are done or late, as soon as there are any.
+    """
+    if not looking:
+        return []
+    first = min(look.ends_at for look in looking.values())
+    done = wait(looking, timeout=max(first - monotonic(), 0), return_when=FIRST_COMPLETED).done
+    return [future for future, look in looking.items() if future in done or look.ends_at <= monotonic()]
 
-    def look() -> None:
+
+class _Look:
+    """
+    A check that is being made.
+    """
+
+    def __init__(self, check: Check, evidence: Evidence) -> None:
+        self.check = check
+        self.ends_at = monotonic() + check.limit_s
+        self._evidence = evidence
+        self._seen: list[Fault | BlindSpot] = []
+
+    def __call__(self) -> None:
         # NOTE: kept one by one, because what was found before an error stands.
-        for one in check.look(evidence):
-            seen.append(one)  # noqa: PERF402
+        for one in self.check.look(self._evidence):
+            self._seen.append(one)
 
-    future = executor.submit(look)
-    stopped = []
-    try:
-        future.result(check.limit_s)
-    except Late:
-        future.cancel()
-        stopped = [BlindSpot(subject=None, reason=f"no answer within {check.limit_s:g} s")]
-    except Exception as error:  # noqa: BLE001  a bug in one check is no reason to lose the others
-        stopped = [blind_spot(error, evidence)]
-    faults = [one for one in seen if isinstance(one, Fault)]
-    return Outcome(
-        check=check,
-        made=not stopped,
-        findings=tuple(map(check.finding, faults)),
-        blind=(*(one for one in seen if isinstance(one, BlindSpot)), *stopped),
-        unnamed=sum(fault.others for fault in faults),
-    )
+    def outcome(self, future: Future[None]) -> Outcome:
+        """
+        What came of it, or has come so far where its time is over.
+        """
+        stopped, seen = [], list(self._seen)
+        try:
+            future.result(0)
+        except Late:
+            future.cancel()
+            stopped = [BlindSpot(subject=None, reason=f"no answer within {self.check.limit_s:g} s")]
+        except Exception as error:  # noqa: BLE001  a bug in one check is no reason to lose the others
+            stopped = [blind_spot(error, self._evidence)]
+        faults = [one for one in seen if isinstance(one, Fault)]
+        return Outcome(
+            check=self.check,
+            made=not stopped,
+            findings=tuple(map(self.check.finding, faults)),
+            blind=(*(one for one in seen if isinstance(one, BlindSpot)), *stopped),
+            unnamed=sum(fault.others for fault in faults),
+        )
 
 
 def blind_spot(error: Exception, evidence: Evidence) -> BlindSpot:

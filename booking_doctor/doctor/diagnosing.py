@@ -14,7 +14,7 @@ from booking_doctor.checks.undelivered import message_undelivered
 from booking_doctor.discrepancies import Comparison
 from booking_doctor.doctor.probing import Probing
 from booking_doctor.doctor.request import Request
-from booking_doctor.doctor.timeline import kept_by_hour, timeline
+from booking_doctor.doctor.timeline import Kept, kept, timeline
 from booking_doctor.errors import ExitCode, NotConfigured, SettingsError, SourceError
 from booking_doctor.examination import Chart
 from booking_doctor.findings import CauseVerdict, Diagnosis, JSONValue, Report
@@ -46,9 +46,8 @@ class Diagnosing(Probing):
             # NOTE: Twilio's log takes longest, so it is read while the database answers the first checks.
             self._executor(1).submit(lambda: chart.comparison)
         with self._executor(1) as meanwhile:
-            asked = meanwhile.submit(kept_by_hour, request.window, lambda: chart.database)
+            meanwhile.submit(chart.once, kept)
             examined = self._examination(checks, chart)
-            kept = asked.result()
         diagnosis = diagnose(chart, examined.outcomes, self._executor(_THREADS))
         report = self._reported("diagnose", examined, request, chart)
         incomplete = report.exit_code is not ExitCode.INCOMPLETE and not _reached(chart, log=not quick)
@@ -60,7 +59,7 @@ class Diagnosing(Probing):
             else report.exit_reason,
             diagnosis=diagnosis,
             coverage={**report.coverage, **self._canary(chart, request)},
-            timeline=timeline(request.window, kept, chart.sent),
+            timeline=timeline(request.window, _kept(chart), chart.sent),
             next_steps=list(dict.fromkeys(_next_steps(diagnosis, report, request))),
         )
 
@@ -76,6 +75,13 @@ class Diagnosing(Probing):
             return {"probe": {"last_step": f"not made: {error.sentence}"}}
         made = {"booking_id": traces.booking_id} if traces.booking_id else {}
         return {"probe": {"last_step": traces.last_step, **made, **self._cleaned(traces, request)}}
+
+
+def _kept(chart: Chart) -> Kept:
+    try:
+        return chart.once(kept)
+    except SourceError:
+        return Kept(None, None)
 
 
 def _reached(chart: Chart, *, log: bool) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from booking_doctor.checks.check import Evidence
 from booking_doctor.errors import SettingsError, SourceError
 from booking_doctor.evidence import Queries
 from booking_doctor.findings import Hour, Window
@@ -39,6 +40,13 @@ def kept_by_hour(window: Window, ask: Callable[[], Queries]) -> Kept:
     Ask the database.
     """
     return Kept(_counted(_BOOKINGS, window, ask), _counted(_RECORDED, window, ask))
+
+
+def kept(evidence: Evidence) -> Kept:
+    """
+    The same, as a look that is made once.
+    """
+    return kept_by_hour(evidence.window, lambda: evidence.database)
 
 
 def _counted(question: str, window: Window, ask: Callable[[], Queries]) -> dict[datetime, int] | None:
