@@ -24,6 +24,7 @@ import msgspec
 
 from booking_doctor.adapters.twilio import TwilioLog
 from booking_doctor.adapters.twilio_formats import Heading, LoggedMessage, first_line, iso_date
+from booking_doctor.core.model import iso
 from booking_doctor.errors import PlanRefused, TwilioUnreachable, UsageError
 from booking_doctor.evidence import Fetched, Page, Unread
 from booking_doctor.findings import Window
@@ -62,9 +63,12 @@ def copy_log(log: TwilioLog, output: Path, heading: Heading, asked: str) -> Fetc
         UsageError: It could not be written.
     """
     output = Path(os.path.realpath(output))
+    if output.exists() and not output.is_file():
+        message = f"--output {output} is no file"
+        raise UsageError(message, hint="name a file, which may be there already or not")
     try:
         with _begun(output, heading, asked) as copy:
-            resumed = bool(copy.state.days)
+            resumed_at = iso(copy.state.heading.fetched_at) if copy.state.days else None
             unread = list(copy.take(log))
             size = None if unread else copy.finish(log)
             heading = copy.state.heading
@@ -72,7 +76,7 @@ def copy_log(log: TwilioLog, output: Path, heading: Heading, asked: str) -> Fetc
                 window=Window(heading.since, heading.until),
                 messages=sum(copy.state.days.values()),
                 unread=unread,
-                coverage={**log.coverage(), "days": copy.whole_days, "resumed": resumed, "bytes": size},
+                coverage={**log.coverage(), "days": copy.whole_days, "begun_at": resumed_at, "bytes": size},
             )
     except OSError as error:
         message = f"--output {output} could not be written: {error.strerror}"

@@ -9,7 +9,7 @@ back newest first. What a file cannot tell is never guessed: days that none cove
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -31,6 +31,7 @@ from booking_doctor.findings import JSONValue, Progress, Silent, Window
 _PAGE: Final = 1000
 _WAITING: Final = 20_000
 _NAMED: Final = 20
+_GAPS: Final = 3
 _DAY: Final = timedelta(days=1)
 
 
@@ -40,14 +41,15 @@ class _Told:
     What one file says of itself.
 
     Attributes:
+        without_currency: Messages whose price cannot be compared; a Bulk Export never says in which currency it is.
         oldest, newest: From the first day on which one of its messages happened to the last on which one was created; a
             file that goes by either date has messages of the days beside, and those it does not cover.
         latest: The newest date in it, of whatever: it was made then, or later.
     """
 
     file: LogFile
-    messages: int = 0
     broken: int = 0
+    without_currency: int = 0
     headings: list[Heading] = field(default_factory=list)
     oldest: str | None = None
     newest: str | None = None
@@ -56,7 +58,7 @@ class _Told:
     def saw(self, messages: Sequence[LoggedMessage]) -> None:
         happened = [message.date_sent or message.date_created or "" for message in messages]
         created = [message.date_created or message.date_sent or "" for message in messages]
-        self.messages += len(messages)
+        self.without_currency += sum(message.price is not None and message.price_unit is None for message in messages)
         self.oldest = min(self.oldest or "9", *happened)
         self.newest = max(self.newest or "", *created)
         updated = [message.date_updated or "" for message in messages]
@@ -92,6 +94,7 @@ class _Told:
             "format": self.file.format,
             "lines": self.file.lines,
             "broken_lines": self.broken,
+            "prices_without_currency": self.without_currency,
             "covers": [f"{iso(span.since)}/{iso(span.until)}" for span in spans],
         }
 
@@ -196,7 +199,7 @@ class TwilioFiles:
         self._progress = progress or Silent()
         self._spool = _Spool()
         self._broken: list[tuple[Path, Broken]] = []
-        self._counts: Counter[str] = Counter()
+        self._merged: dict[tuple[bool, str], int] = {}
         self._told = list(self._read_all(list(dict.fromkeys(paths))))
 
     def close(self) -> None:
@@ -288,7 +291,7 @@ class TwilioFiles:
             "twilio_asked": False,
             "log_made_at": iso(self.as_of) if self.as_of else None,
             "log_files": [told.coverage(self._now) for told in self._told],
-            "snapshots_merged": self._counts["merged"],
+            "snapshots_merged": sum(self._merged.values()),
         }
 
     def pages(self, window: Window) -> Iterator[Page | Unread]:
@@ -297,10 +300,10 @@ class TwilioFiles:
         """
         yield from self._unread_lines()
         yield from self._undated(window)
-        days = _days(window)
+        days, gaps = _days(window), self._gaps(window)
         self._progress.days(len(days))
         for day in days:
-            yield from self._of_day(day, window)
+            yield from self._of_day(day, gaps)
             self._progress.day_done()
 
     def _unread_lines(self) -> Iterator[Unread]:
@@ -323,23 +326,25 @@ class TwilioFiles:
         dated = {message.sid for message in self._found({message.sid for message in undated}, later)}
         yield Page(None, [message for message in undated if message.sid not in dated], last=True)
 
-    def _of_day(self, day: date, window: Window) -> Iterator[Page | Unread]:
-        start = _midnight(day)
-        gaps = self._gaps(Window(max(start, window.since), min(start + _DAY, window.until)))
-        for hour in self._spool.hours(dated=True, since=_hour(start), until=_hour(start + _DAY)):
+    def _of_day(self, day: date, gaps: Sequence[Window]) -> Iterator[Page | Unread]:
+        start, end = _midnight(day), _midnight(day) + _DAY
+        for hour in self._spool.hours(dated=True, since=_hour(start), until=_hour(end)):
             messages = self._of_hour(hour, dated=True)
             for first in range(0, len(messages), _PAGE):
                 page = messages[first : first + _PAGE]
                 self._progress.page(len(page))
                 yield Page(day, page, last=False)
-        yield Unread(day, NotInFiles(_no_file(gaps), hint=_ADD)) if gaps else Page(day, [], last=True)
+        if any(gap.since < end and start < gap.until for gap in gaps):
+            yield Unread(day, NotInFiles(_no_file(gaps), hint=_ADD))
+        else:
+            yield Page(day, [], last=True)
 
     def _of_hour(self, hour: str, *, dated: bool) -> list[LoggedMessage]:
         """
         The hour's messages, with dates as the API writes them.
         """
         messages, merged = self._spool.of_hour(hour, dated=dated)
-        self._counts["merged"] += merged
+        self._merged[dated, hour] = merged
         written = format_datetime(datetime.fromisoformat(f"{hour}:00:00+00:00"))
         name, other, prefix = "date_sent", "date_created", written.removesuffix(":00:00 +0000")
         name, other = (name, other) if dated else (other, name)
@@ -350,17 +355,17 @@ class TwilioFiles:
             msgspec.structs.force_setattr(message, other, None)
         return messages
 
-    def _gaps(self, part: Window) -> list[Window]:
+    def _gaps(self, window: Window) -> list[Window]:
         """
-        What of that part no file covers.
+        What of the window no file covers.
         """
         spans = [span for told in self._told for span in told.spans(self._now)]
-        gaps, at = [], part.since
+        gaps, at = [], window.since
         for span in sorted(spans, key=attrgetter("since")):
-            if at < span.since and at < part.until:
-                gaps.append(Window(at, min(span.since, part.until)))
+            if at < min(span.since, window.until):
+                gaps.append(Window(at, min(span.since, window.until)))
             at = max(at, span.until)
-        return [*gaps, Window(at, part.until)] if at < part.until else gaps
+        return [*gaps, Window(at, window.until)] if at < window.until else gaps
 
     # single messages
 
@@ -397,8 +402,9 @@ _ADD: Final = "add one that does, or choose --since and --until within"
 
 
 def _no_file(gaps: Sequence[Window]) -> str:
-    first, last = gaps[0], gaps[-1]
-    return f"no file covers {first.since:%F %T} to {last.until:%F %T} UTC"
+    spans = [f"{gap.since:%F %T} to {gap.until:%F %T}" for gap in gaps]
+    more = f", and {len(gaps) - _GAPS} spans more" if len(gaps) > _GAPS else ""
+    return f"no file covers {', '.join(spans[:_GAPS])} UTC{more}"
 
 
 def _size(path: Path) -> int:

@@ -368,6 +368,9 @@ def _text(name: str, value: object) -> str:
         message = f"its {name} is neither text nor a number"
         raise ValueError(message)  # noqa: TRY004  a fault of the file
     text = str(value)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        message = f"its {name} holds half a character"
+        raise ValueError(message)
     if name == "body":
         return text
     return text.strip().lower() if name in {"status", "direction"} else text.strip()

@@ -28,7 +28,8 @@ class Fetching(Reporting):
             UsageError: The file could not be written.
         """
         fetched = self._sources.fetch_log(request.window, output, request.again, self._started_at)
-        told = f"{counted(fetched.messages, 'message')}"
+        told, begun_at = counted(fetched.messages, "message"), fetched.coverage["begun_at"]
+        told += f" of a copy that was begun at {begun_at}" if begun_at else ""
         whole = not fetched.unread
         return self._report(
             "fetch-log",

@@ -392,6 +392,22 @@ def test_a_heading_says_what_is_covered(give: Give) -> None:
     assert len(unread_of(files, day_of(NOON, 2))) == 1
 
 
+def test_gaps_have_one_reason_for_all_days(give: Give) -> None:
+    """
+    However many days they have: what the files lack of the window is told once.
+    """
+    files = give(in_lines([fields(1, NOON)]), in_lines([fields(2, NOON + 2 * DAY)]))
+
+    unread = unread_of(files, day_of(NOON - 300 * DAY, 400))
+
+    assert len(unread) == 398
+    [summary] = {one.error.summary for one in unread}
+    assert summary == (
+        "no file covers 2026-01-24 00:00:00 to 2026-11-20 00:00:00, 2026-11-21 00:00:00 to 2026-11-22 00:00:00,"
+        " 2026-11-23 00:00:00 to 2027-02-28 00:00:00 UTC"
+    )
+
+
 def test_coverage_names_the_files(give: Give) -> None:
     """
     Their names, forms, lines and days, when they were made, and that Twilio was not asked.
@@ -407,6 +423,7 @@ def test_coverage_names_the_files(give: Give) -> None:
                 "format": "bulk-export",
                 "lines": 3,
                 "broken_lines": 0,
+                "prices_without_currency": 2,
                 "covers": ["2026-11-20T00:00:00Z/2026-11-21T00:00:00Z"],
             },
             {
@@ -414,6 +431,7 @@ def test_coverage_names_the_files(give: Give) -> None:
                 "format": "console-csv",
                 "lines": 10,
                 "broken_lines": 0,
+                "prices_without_currency": 0,
                 "covers": ["2026-11-20T11:59:00Z/2026-11-20T15:00:01Z"],
             },
         ],
@@ -478,6 +496,17 @@ def test_of_many_broken_lines_the_first_are_named(give: Give) -> None:
 
     assert len(unread) == 21
     assert unread[-1].part == "30 more lines"
+
+
+def test_half_a_character_breaks_its_message_only(give: Give) -> None:
+    """
+    In whatever form: it could not be compared, stored or shown.
+    """
+    broken = {**of_the_api(fields(5)), "body": "\ud83d"}
+    for content in (json.dumps([broken, of_the_api(fields(1))]).encode(), in_lines([broken, fields(1)])):
+        files = give(content)
+        assert [message.sid for message in messages_of(files, day_of(NOON))] == [sid(1)]
+        assert len([unread for unread in unread_of(files, Window(NOON, NOON + DAY / 86400)) if unread.part]) == 1
 
 
 def test_a_broken_row_of_a_csv_is_named(give: Give) -> None:

@@ -235,7 +235,7 @@ def test_what_has_come_is_not_asked_for_again(scene: World, call: Call) -> None:
     told = json.loads(again.stdout)
     assert again.exit_code == 0
     assert told["window"] == document["window"]
-    assert told["coverage"]["resumed"]
+    assert "of a copy that was begun at" in told["exit_reason"]
     assert told["coverage"]["twilio_requests"] < document["coverage"]["twilio_requests"]
     call("fetch-log", *window, "--output", "whole.gz")
     assert sorted(lines(Path("log.gz"))[1:], key=str) == sorted(lines(Path("whole.gz"))[1:], key=str)
@@ -331,6 +331,7 @@ def _on_the_wire(scene: World) -> dict[str, Any]:
     [
         (("--output", "."), "--output . is a directory"),
         (("--output", "none/log.gz"), "there is no directory"),
+        (("--output", "/dev/null"), "--output /dev/null is no file"),
         ((), "Missing option '--output'"),
         (("--output", "log.gz", "--since", "500d"), "Twilio keeps messages for 400 days"),
     ],

@@ -128,7 +128,7 @@ def test_days_that_no_file_covers_are_named(scene: World, call: Call) -> None:
     assert answer.exit_code == 3
     assert [one["subject"] for one in document["findings"]] == [f"message/{message.sid}"]
     assert "no file covers" in document["skipped"][0]["reason"]
-    assert {one["check"] for one in document["skipped"]} <= {days, *(f"the log of {noon(scene, n):%F}" for n in (4, 2))}
+    assert [one["check"] for one in document["skipped"]] == [days]
 
     bookings = json.loads(call("bookings", *of_days(scene, 4, 2), "--format", "json").stdout)
     [found] = bookings["findings"]
