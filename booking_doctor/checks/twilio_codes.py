@@ -29,6 +29,15 @@ class Reason:
 _AGAIN: Final = "then text the customer again."
 
 _REASONS: Final[Mapping[tuple[int, ...], Reason]] = {
+    # the account's login
+    (20003, 70051): Reason(
+        "the login was not accepted, or the account is suspended",
+        f"Check TWILIO_ACCOUNT_SID and its token or key: booking-doctor check-env; {_AGAIN}",
+    ),
+    (20404,): Reason(
+        "there is no such account",
+        f"Check TWILIO_ACCOUNT_SID and TWILIO_API_BASE_URL: booking-doctor check-env; {_AGAIN}",
+    ),
     # the recipient's number
     (21211, 21604): Reason(
         "the recipient's number is missing or malformed",

@@ -191,6 +191,7 @@ def test_a_wrong_token_is_a_refusal(line: Line) -> None:
 
     assert isinstance(answer, NotSent)
     assert (answer.code, answer.passing) == (20003, False)
+    assert answer.reason == "Twilio refused it: the login was not accepted, or the account is suspended"
 
 
 @pytest.mark.parametrize(
