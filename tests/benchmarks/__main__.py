@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
@@ -30,7 +31,7 @@ from tests.benchmarks.files import build_export
 from tests.benchmarks.jobs import HANDS, build_queue, left
 from tests.benchmarks.log_server import serving
 from tests.benchmarks.sms_server import texting
-from tests.benchmarks.world import ACCOUNT_SID, SENDER, Shape, World, build
+from tests.benchmarks.world import ACCOUNT_SID, SENDER, Shape, World, build, newest_of
 
 _SIZES: Final = (10_000, 100_000, 1_000_000)
 _WORLDS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -65,10 +66,10 @@ def main() -> None:
             _table("examination, messages and bookings", "seconds", "checks", "findings", "peak MB")
             for size in options.sizes:
                 _examine(cluster, Shape(messages=size, bookings=size // 10), options.runs)
+        if options.diagnose:
+            _diagnose(cluster, max(options.sizes), options.runs)
         if options.repairs:
-            _table("backfill, rows of messages", "plan s", "rows/s", "verify s", "look s", "undo rows/s", "peak MB")
-            for every, words in _REPAIRS:
-                _repair(cluster, words, Shape(messages=max(options.sizes), missing_every=every), options.runs)
+            _repairs(cluster, max(options.sizes), options.runs)
         if options.jobs:
             _table(f"jobs run, {HANDS} texts at a time", "seconds", "jobs/s", "peak MB", "by hand s", "jobs/s", "of it")
             for jobs in options.jobs:
@@ -84,6 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--worlds", action="store_true", help="the largest size in less friendly worlds, too")
     parser.add_argument("--repairs", action="store_true", help="backfill and undo at the largest size, too")
     parser.add_argument("--examination", action="store_true", help="all checks without Twilio, too")
+    parser.add_argument("--diagnose", action="store_true", help="a diagnosis of part of the largest size, too")
     parser.add_argument("--jobs", type=int, nargs="*", default=(), metavar="N", help="queues of so many texts, too")
     parser.add_argument(
         "--booking", type=int, nargs="*", default=(), metavar="N", help="bookings among N customers, too"
@@ -164,6 +166,25 @@ def _examine(cluster: Cluster, shape: Shape, runs: int) -> None:
         f"{middle['peak']:.0f}",
     )
     _row(f"{shape.messages:,} and {shape.bookings:,}", *figures)
+
+
+def _diagnose(cluster: Cluster, size: int, runs: int) -> None:
+    shape = Shape(messages=size, bookings=size // 10)
+    _table("diagnose, messages of the window", "seconds", "bookings", "checks", "peak MB")
+    with _inhabited(cluster, shape) as (world, variables):
+        for messages in (size // 100, size // 10):
+            newest = replace(world, window=newest_of(shape, world.window, messages))
+            times = [_measure("diagnose", variables, newest) for _ in range(runs)]
+            assert {(time["sent"], time["late"]) for time in times} == {(messages, 0)}, times
+            middle = {figure: median(time[figure] for time in times) for figure in times[0]}
+            figures = f"{middle['seconds']:.2f}", f"{middle['bookings']:,.0f}", f"{middle['checks']:.0f}"
+            _row(f"{messages:,} of {shape.messages:,}", *figures, f"{middle['peak']:.0f}")
+
+
+def _repairs(cluster: Cluster, size: int, runs: int) -> None:
+    _table("backfill, rows of messages", "plan s", "rows/s", "verify s", "look s", "undo rows/s", "peak MB")
+    for every, words in _REPAIRS:
+        _repair(cluster, words, Shape(messages=size, missing_every=every), runs)
 
 
 def _repair(cluster: Cluster, name: str, shape: Shape, runs: int) -> None:

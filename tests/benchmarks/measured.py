@@ -50,6 +50,24 @@ def examine(variables: Variables, window: Window) -> dict[str, Any]:
     return {"seconds": seconds, "checks": report.coverage["checks_made"], "findings": len(report.findings)}
 
 
+def diagnose(variables: Variables, window: Window) -> dict[str, Any]:
+    """
+    The whole diagnosis with the comparison, from opening the doctor to the report; the application is not asked.
+    """
+    asked = {name: value for name, value in variables.items() if name != "BOOKING_APP_URL"}
+    start = time.perf_counter()
+    report = _doctor(asked, Silent()).diagnose(Request(window=window))
+    seconds = time.perf_counter() - start
+    assert report.diagnosis
+    return {
+        "seconds": seconds,
+        "sent": sum(hour.sent or 0 for hour in report.timeline),
+        "bookings": sum(hour.bookings or 0 for hour in report.timeline),
+        "checks": report.coverage["checks_made"],
+        "late": sum("no answer within" in skipped.reason for skipped in report.skipped),
+    }
+
+
 def floor(variables: Variables, window: Window) -> dict[str, Any]:
     """
     The same pages read with the same client and decoder, and the same columns read with COPY; nothing is done with them.
@@ -158,7 +176,7 @@ def _peak_mb() -> float:
 
 MEASURES: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     measure.__name__: measure
-    for measure in (reconcile, floor, repair, examine, work, work_by_hand, book, read_file, read_file_floor)
+    for measure in (reconcile, floor, repair, examine, diagnose, work, work_by_hand, book, read_file, read_file_floor)
 }
 
 if __name__ == "__main__":

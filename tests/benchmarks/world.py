@@ -74,6 +74,14 @@ class World:
     summary: Mapping[str, int]
 
 
+def newest_of(shape: Shape, window: Window, messages: int) -> Window:
+    """
+    The end of the window that holds so many of its messages.
+    """
+    *_, oldest = islice(_messages(shape, window), messages)
+    return Window(oldest.sent_at, window.until)
+
+
 class _Message(NamedTuple):
     number: int
     sid: str
