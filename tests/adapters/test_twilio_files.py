@@ -8,16 +8,19 @@ import csv
 import gzip
 import io
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from booking_doctor.adapters import twilio_files
 from booking_doctor.adapters.twilio_files import TwilioFiles
 from booking_doctor.adapters.twilio_formats import Heading, first_line, iso_date
 from booking_doctor.core.model import TwilioMessage
@@ -593,3 +596,72 @@ def test_a_csv_cannot_tell_a_service_by_its_messages(give: Give) -> None:
     assert files.told_of(frozenset({"+15550100200", "MG1"})) == {"+15550100200", "MG1"}
     with pytest.raises(SettingsError, match="does not say through which messaging service"):
         files.told_of(frozenset({"MG1"}))
+
+
+# --- any files -------------------------------------------------------------------------------------------------------
+
+SNAPSHOTS = ("accepted", "queued", "sent", "delivered")
+
+
+@st.composite
+def shuffled(draw: st.DrawFn) -> tuple[list[bytes], dict[str, str]]:
+    """
+    Messages of two days, each as it was at one or several times, in files of any form; and how each was last.
+    """
+    files: list[list[Fields]] = [[] for _ in range(draw(st.integers(1, 4)))]
+    truth = {}
+    for number in range(draw(st.integers(0, 25))):
+        at = NOON + timedelta(seconds=draw(st.integers(-43_200, 129_599)))
+        seen = sorted(draw(st.sets(st.integers(0, 3), min_size=1)))
+        for stage in seen:
+            updated = f"{at + timedelta(seconds=stage):%Y-%m-%dT%H:%M:%SZ}"
+            snapshot = fields(number, at, status=SNAPSHOTS[stage], date_updated=updated)
+            snapshot |= {} if stage > 1 else {"date_sent": None}
+            draw(st.sampled_from(files)).append(snapshot)
+        truth[sid(number)] = SNAPSHOTS[seen[-1]]
+    contents = []
+    for messages in files:
+        mixed = draw(st.permutations(messages))
+        form: Callable[[Sequence[Fields]], bytes] = draw(st.sampled_from([in_lines, _as_list, _as_pages]))
+        content = form(mixed)
+        contents.append(gzip.compress(content) if draw(st.booleans()) else content)
+    return [content for content in contents if gzip_or_not(content)], truth
+
+
+def gzip_or_not(content: bytes) -> bytes:
+    """
+    What is in it.
+    """
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
+def _as_list(messages: Sequence[Fields]) -> bytes:
+    return json.dumps(list(map(of_the_api, messages)), indent=1).encode()
+
+
+def _as_pages(messages: Sequence[Fields]) -> bytes:
+    return b"".join(json.dumps({"messages": [of_the_api(message)]}).encode() for message in messages)
+
+
+@settings(deadline=None, max_examples=100)
+@given(made=shuffled(), waiting=st.sampled_from([1, 3, 20_000]))
+def test_files_in_any_order_tell_the_last_truth_once(made: tuple[list[bytes], dict[str, str]], waiting: int) -> None:
+    """
+    Each message comes once among those with a date, or without while it has none, as it was last; each day's newest first.
+    """
+    contents, truth = made
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(twilio_files, "_WAITING", waiting)
+        paths = [Path(directory) / str(number) for number in range(len(contents))]
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        with closing(TwilioFiles(paths, account_sid=ACCOUNT, now=NOW)) as files:
+            pages = [page for page in files.pages(day_of(NOON, 2)) if isinstance(page, Page)]
+
+    dated = [message for page in pages if page.day for message in page.messages]
+    told = {message.sid: message.status for page in pages if not page.day for message in page.messages}
+    assert len(dated) == len({message.sid for message in dated})
+    assert told | {message.sid: message.status for message in dated} == truth
+    for day in (date(2026, 11, 20), date(2026, 11, 21)):
+        times = [message.happened_at for message in dated if message.happened_at.date() == day]
+        assert times == sorted(times, reverse=True)
