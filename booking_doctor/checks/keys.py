@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from booking_doctor.checks.check import Evidence, Fault, check
+from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
+from booking_doctor.checks.logs import recorded_too_early
+from booking_doctor.checks.runner import blind_spot
 from booking_doctor.checks.schema import READY, stored, stored_column, subject
 from booking_doctor.core.model import iso
+from booking_doctor.errors import DatabaseError
 from booking_doctor.evidence import Queries
-from booking_doctor.findings import Severity
+from booking_doctor.findings import JSONValue, Severity
 
 ENFORCED: Final = "coalesce(CAST(to_jsonb(k) ->> 'conenforced' AS boolean), true)"
 """That the constraint ``k`` is enforced: from PostgreSQL 18 one may be there and say nothing."""
@@ -68,14 +71,15 @@ def schema_customer_id_nullable(evidence: Evidence) -> Iterator[Fault]:
 
 
 @check(Severity.INFO, after=READY)
-def schema_customer_id_required(evidence: Evidence) -> Iterator[Fault]:
+def schema_customer_id_required(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     A message cannot be recorded before its customer exists: `messages.customer_id` refuses null.
 
     ## Why it matters
 
     It is why the booking's SMS is kept in `pending_bookings.metadata` until confirm creates the customer. An application
-    that still inserts it at once fails with SQLSTATE 23502 after the text has gone out.
+    that still inserts it at once fails with SQLSTATE 23502 after the text has gone out; where its log has that from the
+    last days, this is an error.
 
     ## How to repair
 
@@ -84,16 +88,26 @@ def schema_customer_id_required(evidence: Evidence) -> Iterator[Fault]:
 
     ## When this is fine
 
-    Always; it is said because it explains the deferred recording.
+    As an info always: it is said because it explains the deferred recording.
     """
-    if _required(evidence.database):
-        where = f"{evidence.database.name('messages')}.{evidence.database.name('messages', 'customer_id')}"
-        yield Fault(
-            subject=subject(evidence.database, "messages", "customer_id"),
-            summary=f"The column {where} is required, so an SMS sent before its customer exists has to be deferred.",
-            remedy="Keep it so, and see that confirm records what metadata.initial_sms holds.",
-            evidence={"not_null": True},
-        )
+    if not _required(evidence.database):
+        return
+    where = f"{evidence.database.name('messages')}.{evidence.database.name('messages', 'customer_id')}"
+    early: dict[str, JSONValue] = {}
+    try:
+        early = recorded_too_early(evidence)
+    except DatabaseError as error:
+        yield blind_spot(error, evidence)
+    seen = (
+        f"; the application's log has {early['entries']:,} refused for it, the last at {early['last']}" if early else ""
+    )
+    yield Fault(
+        subject=subject(evidence.database, "messages", "customer_id"),
+        summary=f"The column {where} is required, so an SMS sent before its customer exists has to be deferred{seen}.",
+        remedy="Keep it so, and see that confirm records what metadata.initial_sms holds.",
+        evidence={"not_null": True, **early},
+        severity=Severity.ERROR if early else None,
+    )
 
 
 ENSURES_UNIQUE: Final = """

@@ -48,7 +48,7 @@ WITH entry AS (
 """
 
 
-def _asked(evidence: Evidence, log: str, question: str, failure: str = "NULL") -> list[Mapping[str, Any]]:
+def _asked(evidence: Evidence, log: str, question: str, failure: str = "NULL", **more: str) -> list[Mapping[str, Any]]:
     """
     The answer to a question about a log's entries of the window.
 
@@ -65,9 +65,9 @@ def _asked(evidence: Evidence, log: str, question: str, failure: str = "NULL") -
         .replace("[failure]", failure)
     )
     asked = (entries + question).replace("[log]", log)
-    moments = {"since": evidence.window.since, "until": evidence.window.until}
+    parameters = {"since": evidence.window.since, "until": evidence.window.until, **more}
     return evidence.database.rows(
-        asked, **moments, **{name: pattern for name, pattern in _PATTERNS.items() if f":{name} " in asked}
+        asked, **parameters, **{name: pattern for name, pattern in _PATTERNS.items() if f":{name} " in asked}
     )
 
 
@@ -119,6 +119,27 @@ def _violations(log: str, rows: list[Mapping[str, Any]], evidence: Evidence) -> 
         remedy=f"Record a text only once its customer exists; plan what was lost: {evidence.command('backfill')}",
         evidence={**_times(rows), "sqlstate": "23502", "by_name": {row["name"] or "?": row["entries"] for row in rows}},
     )
+
+
+_WITHOUT_CUSTOMER: Final = """
+SELECT count(*) AS entries, min(created_at) AS first, max(created_at) AS last FROM judged
+WHERE violates AND substring(words FROM CAST(:named AS text)) = :column
+  AND coalesce(substring(words FROM CAST(:relation AS text)), :table) = :table HAVING count(*) > 0
+"""
+
+
+def recorded_too_early(evidence: Evidence) -> dict[str, JSONValue]:
+    """
+    How often, and when, a message was refused for want of its customer; empty where no log has that.
+
+    Raises:
+        DatabaseError: A log could not be read.
+    """
+    database = evidence.database
+    place = {"table": database.name("messages"), "column": database.name("messages", "customer_id")}
+    logs = [log for log in _WORDS if database.has(log)]
+    rows = [row for log in logs for row in _asked(evidence, log, _WITHOUT_CUSTOMER, **place)]
+    return _times(rows) if rows else {}
 
 
 _ERRORS: Final = """

@@ -4,6 +4,8 @@ Commands that look and change nothing.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import typer
 
 from booking_doctor.cli.app import (
@@ -51,9 +53,9 @@ def check_schema(
 
     memory = remembering(state)
     with doctor(ctx.obj) as opened:
-        # NOTE: tables have no window; checks want one, and none of these looks at it.
+        # NOTE: tables have no window; it is how far back the application's log is read for what they refused.
         asked = Request(
-            window=Window(opened.now(), opened.now()),
+            window=Window(opened.now() - timedelta(days=7), opened.now()),
             fail_on=fail_on,
             disclosure=Disclosure(show_pii=show_pii),
             program=ctx.obj.again(),

@@ -4,8 +4,10 @@ What the checks of tables say beyond the planted incidents.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from time import monotonic
 
 import psycopg
@@ -16,8 +18,9 @@ from sqlalchemy import create_engine
 from booking_doctor.adapters.tables import application_tables
 from booking_doctor.checks import select
 from booking_doctor.core.model import STATUS_RANK
+from booking_doctor.doctor import Doctor, Request
 from booking_doctor.errors import ExitCode
-from booking_doctor.findings import Finding, Report, Severity
+from booking_doctor.findings import Finding, Report, Severity, Window
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.settings import COLUMNS, Names, Preferences
 from tests.checks.schema_cases import GRANTED, Look, advised, reached_as, run
@@ -420,3 +423,46 @@ def test_a_table_that_is_hidden_hides_no_other(
         assert [finding.subject for finding in seen.findings] == [f"schema/pending_bookings.{column}"]
         assert [skipped.kind for skipped in seen.skipped] == kinds
         assert seen.exit_code is ExitCode.INCOMPLETE
+
+
+REFUSED = 'null value in column "customer_id" of relation "{}" violates not-null constraint'
+
+
+@pytest.mark.parametrize(
+    ("details", "hours", "severity"),
+    [
+        (REFUSED.format("messages"), 1, Severity.ERROR),
+        (REFUSED.format("bookings"), 1, Severity.INFO),
+        (REFUSED.format("messages").replace("customer_id", "body"), 1, Severity.INFO),
+        (REFUSED.format("messages"), 24 * 8, Severity.INFO),
+    ],
+)
+def test_an_application_that_still_inserts_before_the_customer(
+    scene: World, open_doctor: Callable[..., Doctor], details: str, hours: int, severity: Severity
+) -> None:
+    """
+    That the column is required is an error once the application's log has messages that were refused for it.
+    """
+    scene.execute(
+        "INSERT INTO audit_logs (action, details, created_at) VALUES ('sms.record', CAST(:entry AS jsonb), :at)",
+        entry=json.dumps({"error": details}),
+        at=scene.now - timedelta(hours=hours),
+    )
+    week = Request(window=Window(scene.now - timedelta(days=7), scene.now))
+
+    (finding,) = open_doctor().examine("check-schema", select(["schema-customer-id-required"]), week).findings
+
+    assert finding.severity is severity
+    assert ("the application's log has 1 refused for it" in finding.summary) is (severity is Severity.ERROR)
+
+
+def test_a_log_that_may_not_be_read(scene: World, role: str, report: Callable[..., Report]) -> None:
+    """
+    What the log would say of the column is then not known, and what the catalog says stands.
+    """
+    run(scene, "REVOKE ALL ON audit_logs FROM PUBLIC, ROLE", role)
+
+    seen = report("schema-customer-id-required", DATABASE_URL=reached_as(scene, role))
+
+    assert [finding.severity for finding in seen.findings] == [Severity.INFO]
+    assert [skipped.kind for skipped in seen.skipped] == ["not-permitted"]
