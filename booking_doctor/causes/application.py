@@ -68,7 +68,7 @@ CAUSES: Final = (
             Clue("metadata-other-keys", -WEAK),
             *_OTHERWISE,
         ),
-        remedy="Await the sending and the storing before the response: grep for sendSms( and .update( without await.",
+        remedy=r"Await the sending and the storing before the response: grep -rnE '(sendSms|\.update)\(' src | grep -v await",
     ),
     Cause(
         id="builder-never-awaited",
@@ -114,7 +114,7 @@ CAUSES: Final = (
             Clue("function-sets-nested-path", -FAIR),
             *_OTHERWISE,
         ),
-        remedy="Await the update of pending_bookings and look at its error: grep for .update( without await.",
+        remedy=r"Await the update of pending_bookings and look at its error: grep -rn '\.update(' src | grep -v await",
     ),
     Cause(
         id="errors-swallowed",
@@ -143,7 +143,7 @@ CAUSES: Final = (
         explains=("booking-metadata-empty", "message-rejected", "ids-burnt"),
         needs=(("texts-of-bad-refused", "ids-burnt", "inserts-rolled-back"),),
         clues=(Clue("texts-of-bad-refused", FAIR), Clue("ids-burnt", WEAK), Clue("inserts-rolled-back", WEAK)),
-        remedy="Look at error after every query and log it; keep a refused text's error in the booking's metadata.",
+        remedy="Look at error after every query and log it; find where it is dropped: grep -rn 'const { data }' src",
     ),
     Cause(
         id="payload-serialises-empty",
@@ -218,7 +218,7 @@ CAUSES: Final = (
             Clue("texts-of-bad-sent", WEAK, -FAIR),
             *_OTHERWISE,
         ),
-        remedy="Update by the id that the INSERT returned instead of by token, and ask for the row back.",
+        remedy="Update by the id that the INSERT returned, and ask for the row back: grep -rn \"eq('token'\" src",
     ),
     Cause(
         id="update-before-insert-commits",
@@ -253,7 +253,7 @@ CAUSES: Final = (
             Clue("times-shifted", -STRONG),
             *_OTHERWISE,
         ),
-        remedy="Await the INSERT of the booking before anything that updates it.",
+        remedy=r"Await the INSERT of the booking before anything that updates it: grep -rn '\.insert(' src | grep -v await",
     ),
     Cause(
         id="later-overwrite",
@@ -354,7 +354,7 @@ CAUSES: Final = (
             Clue("logged-foreign-key", -STRONG),
             Clue("logged-single-row", WEAK),
         ),
-        remedy="Insert with ON CONFLICT … DO UPDATE … RETURNING, and take SQLSTATE 23505 for done already.",
+        remedy="Insert with ON CONFLICT … DO UPDATE … RETURNING, and take 23505 for done already: grep -rn 23505 src",
     ),
     Cause(
         id="confirm-skips-copy",

@@ -35,7 +35,7 @@ CAUSES: Final = (
         explains=("message-unknown-to-twilio",),
         needs=(("sids-unknown",),),
         clues=(Clue("unknown-rows-unpriced", -FAIR, STRONG), Clue("every-sid-unknown", -FAIR, WEAK)),
-        remedy="Ask who deletes messages at Twilio; then put the finding on the ignore list of booking-doctor.toml.",
+        remedy="Ask who deletes messages at Twilio; the fingerprint for the ignore list: booking-doctor reconcile --format json",
     ),
     Cause(
         id="clock-skew-timezone",

@@ -289,7 +289,7 @@ CAUSES: Final = (
             Clue("bookings-some-bad", FAIR),
             Clue("bookings-all-bad", -FAIR),
         ),
-        remedy="Turn prepared statements off in the application's driver, or use the pooler's session port.",
+        remedy="Turn prepared statements off in the driver, or use the pooler's session port: booking-doctor check-env names the URL.",
     ),
     Cause(
         id="read-only-or-replica",

@@ -133,7 +133,7 @@ CAUSES: Final = (
         needs=(("route-writes-nothing",),),
         proofs=(("route-writes-nothing", "new-code-ran-lately"),),
         clues=(Clue("route-writes-nothing", FAIR), Clue("new-code-ran-lately", STRONG, -STRONG)),
-        remedy="Look for compiler.removeConsole in next.config, and at the filters of the platform's log view.",
+        remedy="Look at the filters of the platform's log view, and: grep -n removeConsole next.config.*",
     ),
     Cause(
         id="stale-cached-read",
@@ -161,7 +161,7 @@ CAUSES: Final = (
         """,
         explains=("deployment-cached",),
         clues=(Clue("deployment-cached", STRONG), Clue("bookings-bad", -FAIR)),
-        remedy="Make the route dynamic: no-store in its answer, force-dynamic in Next.js.",
+        remedy="Make the route dynamic: no-store in its answer, force-dynamic in Next.js; then: booking-doctor check-deployment",
         remedies=("deployment-cached",),
     ),
     Cause(
@@ -258,7 +258,7 @@ CAUSES: Final = (
         needs=(("logged-edge",),),
         proofs=(("logged-edge", "application-fails-always"), ("logged-edge", "deployment-route-fails")),
         clues=(Clue("logged-edge", STRONG),),
-        remedy="Set export const runtime = 'nodejs' in the route, and deploy again.",
+        remedy="Set export const runtime = 'nodejs' in the route, and deploy again: grep -rn 'runtime =' src",
     ),
     Cause(
         id="runtime-init-crash",

@@ -342,7 +342,7 @@ CAUSES: Final = (
         proofs=(("sms-switched-off", "texts-of-bad-missing"),),
         refuted_by=("texts-of-bad-sent",),
         clues=(Clue("sms-switched-off", STRONG + WEAK), *_BEFORE_THE_CALL),
-        remedy="Look for a flag that switches texts off (SMS_ENABLED, DRY_RUN), set it right and deploy again.",
+        remedy="Look for a flag that switches texts off (SMS_ENABLED, DRY_RUN): vercel env ls production; set it right and deploy again.",
     ),
     Cause(
         id="egress-ipv6",
@@ -370,6 +370,6 @@ CAUSES: Final = (
         explains=("logged-network",),
         proofs=(("logged-network", "address-needs-ipv6"),),
         clues=(Clue("address-needs-ipv6", FAIR, -WEAK), Clue("logged-network", STRONG)),
-        remedy="Lead DATABASE_URL of the application to the pooler's address.",
+        remedy="Lead the application's database variable to the pooler's address: vercel env ls production",
     ),
 )

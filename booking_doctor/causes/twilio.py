@@ -150,7 +150,7 @@ CAUSES: Final = (
             Clue("refused-opted-out", FAIR),
             Clue("refused-opted-out-mostly", STRONG),
         ),
-        remedy="Do not text that number again; reach the customer another way and record the opt-out.",
+        remedy="Do not text that number again, reach the customer another way: booking-doctor reconcile --show-pii says who it is.",
         remedies=("message-rejected",),
     ),
     Cause(
@@ -182,7 +182,7 @@ CAUSES: Final = (
             Clue("refused-trial", FAIR),
             Clue("refused-trial-mostly", STRONG),
         ),
-        remedy="Upgrade the account in Twilio's console, or verify the number there.",
+        remedy="Upgrade the account in Twilio's console, then see who got no text: booking-doctor bookings",
         remedies=("message-rejected",),
     ),
     Cause(
@@ -217,7 +217,7 @@ CAUSES: Final = (
             Clue("refused-numbers-malformed", FAIR),
             Clue("phones-of-bad-malformed", STRONG),
         ),
-        remedy="Store phones as + and country code, correct those that are not, and text these customers again.",
+        remedy="Store phones as + and country code, and text these customers again: booking-doctor bookings --show-pii",
         remedies=("message-rejected",),
     ),
     Cause(
@@ -247,7 +247,7 @@ CAUSES: Final = (
         needs=(("lost-unregistered",),),
         proofs=(("lost-unregistered-often",),),
         clues=(Clue("lost-unregistered", STRONG),),
-        remedy="Finish the sender's registration (10DLC campaign, toll-free verification) in Twilio's console.",
+        remedy="Finish the sender's registration (10DLC, toll-free) in Twilio's console; who got no text: booking-doctor reconcile",
         remedies=("message-undelivered",),
     ),
     Cause(

@@ -79,7 +79,8 @@ def cause_markdown(cause: Cause, meanings: Mapping[str, str]) -> str:
         meanings: What each signal means, in a sentence.
     """
     weighed = "\n".join(f"- {line}" for line in _weighing(cause, meanings))
-    return f"# {cause.id}\n\nA cause; layer: {cause.layer}.\n\n{cause.page}\n\n## What is weighed\n\n{weighed}\n"
+    begin = f"Begin so: {cause.remedy}"
+    return f"# {cause.id}\n\nA cause; layer: {cause.layer}.\n\n{cause.page}\n\n{begin}\n\n## What is weighed\n\n{weighed}\n"
 
 
 def _weighing(cause: Cause, meanings: Mapping[str, str]) -> Iterator[str]:
@@ -89,6 +90,7 @@ def _weighing(cause: Cause, meanings: Mapping[str, str]) -> Iterator[str]:
     yield from (f"confirmed by: {_all(proof, ' ', meanings)}" for proof in cause.proofs)
     yield from (f"excluded without any of: {_all(group, ' ', meanings)}" for group in cause.needs)
     yield from (f"excluded by: {meanings[name]}" for name in cause.refuted_by)
+    yield f"no more than possible without any of: {_all(cause.explains, ' ', meanings)}"
     for clue in sorted(cause.clues, key=lambda clue: -clue.weight):
         missing = f" (missing: {clue.otherwise:+})" if clue.otherwise else ""
         yield f"{clue.weight:+}{missing}: {meanings[clue.signal]}"

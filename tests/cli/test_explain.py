@@ -87,9 +87,12 @@ def test_a_cause() -> None:
     code, said, complaints = explain(cause.id)
 
     assert (code, complaints) == (0, "")
-    assert said.startswith(f"# {cause.id}\n\nA cause; layer: database.\n\n{cause.page}\n\n## What is weighed\n")
+    begin = "Begin so: Create the missing policies: booking-doctor check-schema names them."
+    assert said.startswith(
+        f"# {cause.id}\n\nA cause; layer: database.\n\n{cause.page}\n\n{begin}\n\n## What is weighed\n"
+    )
     rules = said.partition("## What is weighed\n\n")[2].splitlines()
-    assert len(rules) == len(cause.proofs) + len(cause.needs) + len(cause.refuted_by) + len(cause.clues)
+    assert len(rules) == len(cause.proofs) + len(cause.needs) + len(cause.refuted_by) + 1 + len(cause.clues)
     assert rules[0].startswith("- confirmed by: By its policies the application's role updates no pending booking")
     assert re.findall(r"^- `(\S+)`", explain("twilio")[1], re.MULTILINE) == [
         name for name, one in CAUSES.items() if one.layer is Layer.TWILIO
