@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -45,7 +45,7 @@ class _State(msgspec.Struct, kw_only=True):
 
 
 _STATE: Final = "state.json"
-_UNDATED: Final = "undated"
+_ISO: Final = "%Y-%m-%dT%H:%M:%SZ"
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -74,9 +74,9 @@ def copy_log(log: TwilioLog, output: Path, heading: Heading, asked: str) -> Fetc
             heading = copy.state.heading
             return Fetched(
                 window=Window(heading.since, heading.until),
-                messages=sum(copy.state.days.values()),
+                messages=sum(copy.state.days.values()) + len(copy.undated),
                 unread=unread,
-                coverage={**log.coverage(), "days": copy.whole_days, "begun_at": resumed_at, "bytes": size},
+                coverage={**log.coverage(), "days": len(copy.state.days), "begun_at": resumed_at, "bytes": size},
             )
     except OSError as error:
         message = f"--output {output} could not be written: {error.strerror}"
@@ -134,17 +134,13 @@ class _Copy:
     undated: dict[str, LoggedMessage] = field(default_factory=dict)
     flawed: dict[date, TwilioUnreachable] = field(default_factory=dict)
 
-    @property
-    def whole_days(self) -> int:
-        return len(self.state.days.keys() - {_UNDATED})
-
     def take(self, log: TwilioLog) -> Iterator[Unread]:
         """
         Write what comes of the days that are missing; what did not come is given.
         """
         self._save()
         window = Window(self.state.heading.since, self.state.heading.until)
-        done = {date.fromisoformat(day) for day in self.state.days.keys() - {_UNDATED}}
+        done = set(map(date.fromisoformat, self.state.days))
         try:
             for page in log.pages(window, without=done):
                 yield from [page] if isinstance(page, Unread) else self._take(page)
@@ -154,7 +150,8 @@ class _Copy:
 
     def _take(self, page: Page) -> Iterator[Unread]:
         if page.day is None:
-            self.undated |= {message.sid: message for message in _in_iso(page) if message.date_sent is None}
+            undated = [message for message in _in_iso(page) if message.date_sent is None]
+            self.undated |= {message.sid: message for message in undated if self._is_within(message.date_created or "")}
             return
         self._write(page, page.day)
         if page.last and page.day in self.flawed:
@@ -175,14 +172,18 @@ class _Copy:
         """
         Whether the message is of the day and the window. The next midnight may come along; anything else must not.
         """
-        heading, at = self.state.heading, message.date_sent or message.date_created or ""
+        at = message.date_sent or message.date_created or ""
         if not at.startswith(str(day)):
             if at != f"{day + timedelta(days=1)}T00:00:00Z" and at[:4].isdecimal():
                 text = f"asked for the messages of {day}, the log also gave {message.sid} of {at[:10]}"
                 self.flawed[day] = TwilioUnreachable(text, hint="check TWILIO_API_BASE_URL")
             # NOTE: a date that cannot be read is kept, for whoever reads the file to be told.
             return not at[:4].isdecimal()
-        return _stamp(heading.since) <= at < _stamp(heading.until)
+        return self._is_within(at)
+
+    def _is_within(self, at: str) -> bool:
+        heading = self.state.heading
+        return f"{heading.since:{_ISO}}" <= at < f"{heading.until:{_ISO}}"
 
     def _close(self, day: date) -> None:
         """
@@ -202,14 +203,15 @@ class _Copy:
         heading = msgspec.structs.replace(
             self.state.heading, undated_scan_complete=bool(log.coverage()["undated_scan_complete"])
         )
-        undated = [message for message in self.undated.values() if self._is_of_window(message)]
-        self.state.days[_UNDATED] = len(undated)
         beside = self.output.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             with _private(beside) as file:
-                packed, beginning = self.output.name.endswith(".gz"), first_line(heading) + _lines(undated)
+                packed, beginning = (
+                    self.output.name.endswith(".gz"),
+                    first_line(heading) + _lines(self.undated.values()),
+                )
                 file.write(gzip.compress(beginning, mtime=0) if packed else beginning)
-                for day in sorted(self.state.days.keys() - {_UNDATED}, reverse=True):
+                for day in sorted(self.state.days, reverse=True):
                     path = self.parts / f"{day}.gz"
                     with path.open("rb") if packed else gzip.open(path) as part:
                         shutil.copyfileobj(part, file, 1 << 20)
@@ -222,9 +224,6 @@ class _Copy:
             raise
         shutil.rmtree(self.parts)
         return size
-
-    def _is_of_window(self, message: LoggedMessage) -> bool:
-        return _stamp(self.state.heading.since) <= (message.date_created or "") < _stamp(self.state.heading.until)
 
     def _save(self) -> None:
         with _private(self.parts / f"{_STATE}.new") as file:
@@ -257,7 +256,3 @@ def _dates(message: LoggedMessage) -> Iterator[tuple[str, str | None]]:
         text = getattr(message, name)
         with suppress(ValueError):
             yield name, text and iso_date(name, text)
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

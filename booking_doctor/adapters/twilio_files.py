@@ -291,6 +291,9 @@ class TwilioFiles:
             "twilio_asked": False,
             "log_made_at": iso(self.as_of) if self.as_of else None,
             "log_files": [told.coverage(self._now) for told in self._told],
+            "undated_scan_complete": all(
+                heading.undated_scan_complete for told in self._told for heading in told.headings
+            ),
             "snapshots_merged": sum(self._merged.values()),
         }
 

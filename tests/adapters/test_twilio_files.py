@@ -438,6 +438,7 @@ def test_coverage_names_the_files(give: Give) -> None:
                 "covers": ["2026-11-20T11:59:00Z/2026-11-20T15:00:01Z"],
             },
         ],
+        "undated_scan_complete": True,
         "snapshots_merged": 0,
     }
 
