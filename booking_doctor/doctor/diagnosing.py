@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from booking_doctor.causes.diagnosis import diagnose
 from booking_doctor.checks import select
 from booking_doctor.checks.messages import COMPARED
 from booking_doctor.checks.undelivered import message_undelivered
@@ -38,6 +37,9 @@ class Diagnosing(Probing):
         return self._diagnosed(request, self._chart(request), quick=quick)
 
     def _diagnosed(self, request: Request, chart: Chart, *, quick: bool = False) -> Report:
+        # NOTE: imported here because the catalogue of causes takes a while to load, and no other command weighs any.
+        from booking_doctor.causes.diagnosis import diagnose
+
         checks = select(request.chosen, request.ignored)
         if quick:
             checks = [check for check in checks if check not in {*COMPARED, message_undelivered}]
