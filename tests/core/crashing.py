@@ -1,8 +1,8 @@
 """
 A booking service that dies in the middle: ``python -m tests.core.crashing``, driven line by line.
 
-Each line of input is one use case and the step at which its process is killed, without any warning, as the kernel or a
-power cut does it. Steps are every statement, every commit and every request to Twilio, before and after.
+Each line of input is a world, or one use case in it and the step at which its process is killed, without any warning, as
+the kernel or a power cut does it. Steps are every statement, every commit and every request to Twilio, before and after.
 """
 
 from __future__ import annotations
@@ -88,14 +88,15 @@ def run(service: BookingService, order: dict[str, Any]) -> None:
 
 def main() -> None:
     """
-    A process of its own for each order; what is imported and looked up once serves all.
+    A process of its own for each use case; what is imported and looked up once serves all.
     """
-    variables, event_id = json.loads(sys.argv[1])
     clock = TestClock()
-    service = booking_service_for(variables, Preferences(), clock=clock, patience=IMPATIENT)
-    rehearse(service, event_id)
     for line in sys.stdin:
         order = json.loads(line)
+        if order["do"] == "enter":
+            service = booking_service_for(order["world"], Preferences(), clock=clock, patience=IMPATIENT)
+            rehearse(service, order["event"])
+            continue
         clock.moment = datetime.fromisoformat(order["now"])
         if not (child := os.fork()):
             run(fused(service, Fuse(order["at"])), order)
@@ -142,23 +143,32 @@ class Crasher:
     orders: IO[str]
     answers: IO[str]
 
+    def enter(self, world: dict[str, str], event_id: str) -> None:
+        """
+        What follows happens in the world that these variables lead to.
+        """
+        self._order(do="enter", world=world, event=event_id)
+
+    def _order(self, **order: object) -> None:
+        self.orders.write(json.dumps(order) + "\n")
+        self.orders.flush()
+
     def killed(self, **order: object) -> bool:
         """
         Whether the process that carried out the order was killed on the way; else it ended well.
         """
-        self.orders.write(json.dumps(order) + "\n")
-        self.orders.flush()
+        self._order(**order)
         answer = json.loads(self.answers.readline())
         assert answer["killed"] or answer["status"] == 0, answer
         return bool(answer["killed"])
 
 
 @contextmanager
-def crasher(variables: dict[str, str], event_id: str) -> Iterator[Crasher]:
+def crasher() -> Iterator[Crasher]:
     """
     A process that takes orders for as long as the block lasts.
     """
-    command = [sys.executable, "-m", "tests.core.crashing", json.dumps([variables, event_id])]
+    command = [sys.executable, "-m", "tests.core.crashing"]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdin

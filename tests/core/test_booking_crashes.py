@@ -22,14 +22,23 @@ FEWEST_STEPS = 12
 """No use case has fewer steps at which it can be killed: else the fuse is not laid through it."""
 
 
-@pytest.fixture(name="crashes")
-def _crashes(real: RealDesk) -> Iterator[Crasher]:
+@pytest.fixture(name="process", scope="module")
+def _process() -> Iterator[Crasher]:
     """
-    A process that dies at the step it is told, on the desk's world, today.
+    A process that dies at the step it is told.
+    """
+    with crasher() as process:
+        yield process
+
+
+@pytest.fixture(name="crashes")
+def _crashes(real: RealDesk, process: Crasher) -> Crasher:
+    """
+    That process on the desk's world, today.
     """
     real.clock.moment = real.scene.now
-    with crasher({**real.scene.environment(), "BOOKING_APP_URL": APP}, real.event_id) as process:
-        yield process
+    process.enter({**real.scene.environment(), "BOOKING_APP_URL": APP}, real.event_id)
+    return process
 
 
 def phone(number: int) -> str:
