@@ -37,7 +37,7 @@ def diagnose(evidence: Evidence, outcomes: Sequence[Outcome], executor: Executor
     weighed = weigh(readings, list(CATALOGUE.values()))
     happened = [name for name, outcome in dossier.outcomes.items() if _matters(outcome)]
     return Diagnosis(
-        verdict=_verdict(weighed, bool(happened)),
+        verdict=_verdict(weighed, bool(happened)) + _unread(readings, evidence),
         mysteries=answers(readings, dossier),
         causes=[_view(found, dossier) for found in weighed],
         unexplained=unexplained(happened, readings, weighed),
@@ -90,6 +90,18 @@ def _verdict(weighed: Sequence[Weighed], happened: bool) -> str:
             return f"no harm is seen; what is set up wrongly could do some: {', '.join([first.id, *others])}"
         case _:
             return f"nothing is decided; possible: {', '.join([first.id, *others])}"
+
+
+def _unread(readings: Mapping[str, Reading], evidence: Evidence) -> str:
+    """
+    What the verdict was reached without, where most causes show.
+    """
+    sources = {
+        "the bookings": readings["bookings-bad"].seen is None,
+        "Twilio's log": comparison_of(evidence) is None,
+    }
+    unread = " and ".join(name for name, missing in sources.items() if missing)
+    return f"; not read: {unread}" if unread else ""
 
 
 def _view(found: Weighed, dossier: Dossier) -> CauseView:

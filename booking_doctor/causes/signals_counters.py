@@ -219,12 +219,15 @@ WHERE a.attrelid = to_regclass(:relation) AND a.attname = :column
 """
 
 _IDS: Final = """
-SELECT min(id) AS first, max(id) AS last, count(*) AS rows,
-  max(id) FILTER (WHERE at < :since AND at = newest) AS before
-FROM (SELECT {messages.id} AS id, {messages.created_at} AS at,
-    max({messages.created_at}) OVER (ORDER BY {messages.id}) AS newest FROM {messages}) m
+SELECT min({messages.id}) AS first, max({messages.id}) AS last, count(*) AS rows, (
+  SELECT m.{messages.id} FROM {messages} m WHERE m.{messages.created_at} < :since AND NOT coalesce(
+    m.{messages.id} >= (SELECT min({messages.id}) FROM {messages} WHERE {messages.created_at} >= :since), false)
+  ORDER BY m.{messages.created_at} DESC, m.{messages.id} DESC LIMIT 1) AS before
+FROM {messages}
 """
-"""A row that tells an earlier time than one before it was written later: a backfill did that, and its id says nothing of when."""
+"""A row that tells an earlier time than one before it was written later: a backfill did that, and its id says nothing of when.
+So the last one before is the newest of those whose ids are below that of every row since. (As a window over all rows it
+takes three times as long.)"""
 
 _ROWS_AFTER: Final = "SELECT count(*) AS rows FROM {messages} WHERE {messages.id} > :id"
 
