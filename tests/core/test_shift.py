@@ -165,7 +165,7 @@ class ShakyStore(MemoryStore):
             raise error
         with super().begin() as work:
             if self.hides:
-                work.locked = self._no_booking  # type: ignore[method-assign]
+                work.locked = self._no_booking  # type: ignore[method-assign, assignment]
             yield work
 
     def _no_booking(self, _: str) -> Any:
