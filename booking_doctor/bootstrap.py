@@ -502,6 +502,13 @@ class ChosenSources:
         log = TwilioLog(settings, patience=self._patience, progress=self._progress)
         return log, None if all_senders else settings.senders
 
+    @property
+    def log_until(self) -> datetime | None:
+        """
+        Where the files end; None where there are none.
+        """
+        return self._files.until if self._files is not None else None
+
     def fetch_log(self, window: Window, output: Path, asked: str, now: datetime) -> Fetched:
         """
         Copy the log, of all senders, over HTTP.

@@ -130,6 +130,12 @@ class Sources(Protocol):
             SettingsError: A variable is missing or malformed.
         """
 
+    @property
+    def log_until(self) -> datetime | None:
+        """
+        Where Twilio's log ends, as far as it is told here; None for now.
+        """
+
     def fetch_log(self, window: Window, output: Path, asked: str, now: datetime) -> Fetched:
         """
         Copy Twilio's log into a file, or go on with that.

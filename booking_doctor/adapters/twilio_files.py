@@ -270,6 +270,13 @@ class TwilioFiles:
         """
         return min((told.made_at for told in self._told if told.made_at), default=None)
 
+    @property
+    def until(self) -> datetime | None:
+        """
+        Where they end; None where they cover nothing.
+        """
+        return max((span.until for told in self._told for span in told.spans(self._now)), default=None)
+
     def told_of(self, senders: frozenset[str]) -> frozenset[str]:
         """
         The same senders, which the files tell from others.

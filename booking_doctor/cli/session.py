@@ -67,7 +67,9 @@ def request(
     """
     from booking_doctor.doctor import Request
 
-    window = parse_window(since, until, doctor.now())
+    # NOTE: nothing is known of the time after the files; a window to now would never be looked at whole.
+    end = until or (doctor.log_until.isoformat() if doctor.log_until else None)
+    window = parse_window(since, end, doctor.now())
     if not twilio_log:
         check_retention(window, doctor.now(), doctor.retention)
     again = ["--since", since, *(["--until", until] if until else []), *(["--all-senders"] if all_senders else [])]

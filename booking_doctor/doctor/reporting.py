@@ -72,6 +72,13 @@ class Reporting:
         today = self._started_at.date()
         return frozenset(entry.fingerprint for entry in self._preferences.ignored if today < entry.until)
 
+    @property
+    def log_until(self) -> datetime | None:
+        """
+        Where Twilio's log ends, as far as it is told here; None for now.
+        """
+        return self._sources.log_until
+
     def now(self) -> datetime:
         """
         When this doctor was called, by its clock.

@@ -159,6 +159,22 @@ def test_a_broken_line_is_named_without_what_it_holds(scene: World, call: Call) 
     assert len(json.loads(call("backfill", *of_days(scene, 3, 3), "--format", "json").stdout)["plan"]["steps"]) == 1
 
 
+def test_the_window_ends_where_the_files_end(scene: World, call: Call) -> None:
+    """
+    Unless it is said where: nothing is known of the time after them, nor claimed.
+    """
+    Path("export").write_bytes(exported(scene, scene.text(ANNA, noon(scene, 3))))
+    since = ["--since", f"{noon(scene, 3):%F}", "--twilio-log", "export", "--format", "json"]
+
+    document = json.loads(call("reconcile", *since).stdout)
+    assert document["verdict"] == "findings"
+    assert document["window"]["until"] == f"{noon(scene, 2):%F}T00:00:00Z"
+    assert call("reconcile", *since, "--until", scene.now.isoformat()).exit_code == 3
+    later = call("reconcile", "--since", "1h", "--twilio-log", "export")
+    assert later.exit_code == 2
+    assert "is not before --until" in later.stderr
+
+
 def test_no_credential_is_needed(scene: World, call: Call) -> None:
     """
     Not even a sender, with --all-senders; without either it is said.
