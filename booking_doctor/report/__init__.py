@@ -89,6 +89,7 @@ FORMATS: Final[Mapping[str, Format]] = {
         Format(name="short", render=_whatever_it_is_read_on("short", "render"), encoding=None),
         JSON,
         Format(name="markdown", render=_whatever_it_is_read_on("markdown", "render")),
+        Format(name="html", render=_whatever_it_is_read_on("html", "render")),
         Format(name="junit", render=_whatever_it_is_read_on("pipelines", "junit")),
         GITHUB,
         Format(
