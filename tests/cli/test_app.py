@@ -534,7 +534,7 @@ def look(
     """
     now = datetime(2025, 12, 8, tzinfo=UTC)
     report = Report(
-        command="look", version="0", started_at=now, finished_at=now, window=parse_window(since, until, now),
+        command="reconcile", version="0", started_at=now, finished_at=now, window=parse_window(since, until, now),
         exit_code=ExitCode.FINDINGS, exit_reason="Zoë → fine…", next_steps=["x" * 100] * size,
         coverage={"words": list(ctx.obj.words), "env": [str(path) for path in ctx.obj.env_files]},
     )
