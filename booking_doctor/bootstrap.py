@@ -48,7 +48,7 @@ from booking_doctor.doctor import Doctor, Planned, Repair, Request
 from booking_doctor.doctor.watching import Orders, Watch
 from booking_doctor.errors import NotConfigured, PlanRefused, SettingsError
 from booking_doctor.evidence import Fetched, Log, VariableSource
-from booking_doctor.findings import Progress, Window
+from booking_doctor.findings import JSONValue, Progress, Window
 from booking_doctor.preferences import preferences
 from booking_doctor.probe import Probe, Target
 from booking_doctor.settings import (
@@ -508,6 +508,13 @@ class ChosenSources:
         Where the files end; None where there are none.
         """
         return self._files.until if self._files is not None else None
+
+    @property
+    def log_told(self) -> Mapping[str, JSONValue]:
+        """
+        What a report says of the files; nothing where there are none.
+        """
+        return self._files.coverage() if self._files is not None else {}
 
     def fetch_log(self, window: Window, output: Path, asked: str, now: datetime) -> Fetched:
         """

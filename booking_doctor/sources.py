@@ -20,7 +20,7 @@ from booking_doctor.evidence import (
     Records,
     VariableSource,
 )
-from booking_doctor.findings import Window
+from booking_doctor.findings import JSONValue, Window
 from booking_doctor.probe import Probe, Target
 from booking_doctor.repair.altering import Structure
 from booking_doctor.repair.executor import Ledger
@@ -134,6 +134,12 @@ class Sources(Protocol):
     def log_until(self) -> datetime | None:
         """
         Where Twilio's log ends, as far as it is told here; None for now.
+        """
+
+    @property
+    def log_told(self) -> Mapping[str, JSONValue]:
+        """
+        What a report says of where Twilio's log is from; nothing where Twilio is asked.
         """
 
     def fetch_log(self, window: Window, output: Path, asked: str, now: datetime) -> Fetched:

@@ -87,16 +87,13 @@ class _Told:
             return min(heading.fetched_at for heading in self.headings)
         return datetime.fromisoformat(self.latest) if self.latest else None
 
-    def coverage(self, now: datetime) -> dict[str, JSONValue]:
-        spans = self.spans(now)
-        return {
-            "file": self.file.path.name,
-            "format": self.file.format,
-            "lines": self.file.lines,
-            "broken_lines": self.broken,
-            "prices_without_currency": self.without_currency,
-            "covers": [f"{iso(span.since)}/{iso(span.until)}" for span in spans],
-        }
+    def in_words(self, now: datetime) -> str:
+        """
+        Which file, of which form, how much is in it, and what it covers.
+        """
+        broken = [f"{self.broken:,} broken"] if self.broken else []
+        covers = [_span(span) for span in self.spans(now)] or ["of no time"]
+        return ", ".join([f"{self.file.path.name}: {self.file.format}", f"{self.file.lines:,} lines", *broken, *covers])
 
 
 @dataclass(slots=True)
@@ -295,9 +292,12 @@ class TwilioFiles:
         Which files were read, what each covers, and that Twilio was not asked.
         """
         return {
-            "twilio_asked": False,
+            "twilio": "not asked",
+            "log_files": [told.in_words(self._now) for told in self._told],
             "log_made_at": iso(self.as_of) if self.as_of else None,
-            "log_files": [told.coverage(self._now) for told in self._told],
+            "log_lines": sum(told.file.lines for told in self._told),
+            "broken_lines": sum(told.broken for told in self._told),
+            "prices_without_currency": sum(told.without_currency for told in self._told),
             "undated_scan_complete": all(
                 heading.undated_scan_complete for told in self._told for heading in told.headings
             ),
@@ -412,9 +412,12 @@ _ADD: Final = "add one that does, or choose --since and --until within"
 
 
 def _no_file(gaps: Sequence[Window]) -> str:
-    spans = [f"{gap.since:%F %T} to {gap.until:%F %T}" for gap in gaps]
-    more = f", and {len(gaps) - _GAPS} spans more" if len(gaps) > _GAPS else ""
-    return f"no file covers {', '.join(spans[:_GAPS])} UTC{more}"
+    more = [f"and {len(gaps) - _GAPS} spans more"] if len(gaps) > _GAPS else []
+    return f"no file covers {', '.join([*map(_span, gaps[:_GAPS]), *more])}"
+
+
+def _span(span: Window) -> str:
+    return f"{span.since:%F %T} to {span.until:%F %T} UTC"
 
 
 def _size(path: Path) -> int:

@@ -77,7 +77,7 @@ class Examining(Comparing):
             reason,
             window=request.window,
             summary={severity: _counted(examined.findings, severity) for severity in Severity},
-            coverage={"checks_made": len(examined.made), **examined.coverage},
+            coverage={"checks_made": len(examined.made), **examined.coverage, **self._sources.log_told},
             findings=examined.findings,
             skipped=examined.skipped,
             checks=examined.made,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,9 +39,8 @@ def read_file(variables: Mapping[str, str]) -> dict[str, Any]:
     start = time.perf_counter()
     files = TwilioFiles([Path(variables["FILE"])], account_sid=None, now=datetime.now(UTC))
     read = time.perf_counter() - start
-    told: Any = files.coverage()["log_files"]
-    since, until = map(datetime.fromisoformat, told[0]["covers"][0].split("/"))
-    pages = files.pages(Window(since, until))
+    assert files.until
+    pages = files.pages(Window(files.until - timedelta(days=31), files.until))
     messages = sum(len(page.messages) for page in pages if isinstance(page, Page))
     files.close()
     return {"seconds": read, "taken": time.perf_counter() - start - read, "messages": messages}
