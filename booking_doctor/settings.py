@@ -473,7 +473,7 @@ def probe_settings(variables: Mapping[str, str], phone: str | None) -> ProbeSett
         app_url=app_url(variables),
         key=Secret(_printable(variables, "TEST_API_KEY", source="the application's settings")),
         event_id=_printable(variables, "TEST_EVENT_ID", source="the table events"),
-        phone=phone or _required(variables, "TEST_PHONE"),
+        phone=phone or _required(variables, "TEST_PHONE", "name your own phone with --phone, or set TEST_PHONE to it"),
     )
 
 

@@ -219,6 +219,7 @@ def test_each_missing_variable_is_named(call: Call, name: str) -> None:
     code, _, stderr = call("--yes", **{name: ""})
     assert code == 2
     assert name in stderr
+    assert ("--phone" in stderr) == (name == "TEST_PHONE")
 
 
 @pytest.mark.parametrize("phone", ["12", "nonsense", "+1555"])
