@@ -44,6 +44,7 @@ class _Told:
         without_currency: Messages whose price cannot be compared; a Bulk Export never says in which currency it is.
         oldest, newest: From the first day on which one of its messages happened to the last on which one was created; a
             file that goes by either date has messages of the days beside, and those it does not cover.
+        last: When the last of its messages happened.
         latest: The newest date in it, of whatever: it was made then, or later.
     """
 
@@ -52,7 +53,8 @@ class _Told:
     without_currency: int = 0
     headings: list[Heading] = field(default_factory=list)
     oldest: str | None = None
-    newest: str | None = None
+    newest: str = ""
+    last: str = ""
     latest: str = ""
 
     def saw(self, messages: Sequence[LoggedMessage]) -> None:
@@ -60,23 +62,24 @@ class _Told:
         created = [message.date_created or message.date_sent or "" for message in messages]
         self.without_currency += sum(message.price is not None and message.price_unit is None for message in messages)
         self.oldest = min(self.oldest or "9", *happened)
-        self.newest = max(self.newest or "", *created)
+        self.newest = max(self.newest, *created)
+        self.last = max(self.last, *happened)
         updated = [message.date_updated or "" for message in messages]
-        self.latest = max(self.latest, self.newest, *updated)
+        self.latest = max(self.latest, self.last, *updated)
 
     def spans(self, now: datetime) -> list[Window]:
         """
-        What it covers: what its headings say. A Bulk Export has whole days, all of them over; nobody says how much more than its messages another
-        file was to hold.
+        What it covers. A heading says it, and a Bulk Export has whole days, all of them over; of another file nobody says
+        how much more than its messages it was to hold.
         """
         if self.headings:
             return [Window(heading.since, heading.until) for heading in self.headings]
-        if self.oldest is None or self.newest is None:
+        if self.oldest is None:
             return []
-        oldest, newest = datetime.fromisoformat(self.oldest), datetime.fromisoformat(self.newest)
+        oldest, newest, last = map(datetime.fromisoformat, (self.oldest, self.newest, self.last))
         if self.file.format == "bulk-export" and _midnight(newest.date()) + _DAY <= now:
             return [Window(_midnight(oldest.date()), _midnight(newest.date()) + _DAY)]
-        return [Window(oldest, newest + timedelta(seconds=1))]
+        return [Window(oldest, last + timedelta(seconds=1))]
 
     @property
     def made_at(self) -> datetime | None:
@@ -197,7 +200,11 @@ class TwilioFiles:
         self._spool = _Spool()
         self._broken: list[tuple[Path, Broken]] = []
         self._merged: dict[tuple[bool, str], int] = {}
-        self._told = list(self._read_all(list(dict.fromkeys(paths))))
+        try:
+            self._told = list(self._read_all(list(dict.fromkeys(paths))))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """

@@ -576,7 +576,11 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="End before this; now unless given.")]
 TwilioLogOption = Annotated[
     list[Path] | None,
-    typer.Option("--twilio-log", metavar="FILE", help="Read this export up to its end, instead of asking Twilio; may be repeated."),
+    typer.Option(
+        "--twilio-log",
+        metavar="FILE",
+        help="Read this export up to its end, instead of asking Twilio; may be repeated.",
+    ),
 ]
 SelectOption = Annotated[
     list[str] | None,

@@ -372,6 +372,18 @@ def test_nobody_knows_more_of_another_file_than_its_messages(give: Give, content
     assert len(unread_of(files, Window(NOON, NOON + timedelta(hours=4)))) == 1
 
 
+def test_the_newest_message_is_covered(give: Give) -> None:
+    """
+    Although it was created before it was sent.
+    """
+    late = of_the_api(fields(1, NOON, date_created="2026-11-20T11:59:50Z"))
+    files = give(json.dumps([late]).encode())
+
+    assert files.until
+    assert len(messages_of(files, Window(NOON, files.until))) == 1
+    assert unread_of(files, Window(NOON, files.until)) == []
+
+
 def test_a_bulk_export_of_today_is_none(give: Give) -> None:
     """
     Twilio exports days that are over; lines of a day that is not cover no more than their messages.
