@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -225,10 +225,10 @@ def test_a_server_with_many_tables() -> None:
     """
     A schema for each tenant is looked through in a moment.
     """
-    begun = perf_counter()
+    begun = process_time()
     naming = name_everything([one for number in range(250) for one in _moved(schema(), f"tenant_{number:03}")])
 
-    assert perf_counter() - begun < 5
+    assert process_time() - begun < 5
     assert not naming.sure
 
 
