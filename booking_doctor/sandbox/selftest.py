@@ -15,7 +15,7 @@ from enum import StrEnum
 from itertools import count
 from typing import Final, Protocol
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from booking_doctor.checks import select
 from booking_doctor.doctor import Doctor, Request
@@ -203,11 +203,11 @@ def proofs(incidents: Iterable[Incident | Episode], open_doctor: Callable[[World
     Raises:
         SandboxError: The server is not installed, or did not start.
     """
-    with embedded_postgres() as cluster:
-        with world(datetime.now(UTC), database_url=_database(cluster, _TEMPLATE, "template1")):
+    with embedded_postgres() as cluster, _connected(cluster) as server:
+        with world(datetime.now(UTC), database_url=_database(cluster, server, _TEMPLATE, "template1")):
             pass  # NOTE: it leaves the tables behind, and every fault gets a copy of them.
         for incident, number in zip(incidents, count(1), strict=False):
-            with _copy(cluster, f"fault_{number}") as scene:
+            with _copy(cluster, server, f"fault_{number}") as scene:
                 yield _proof(incident, scene, open_doctor)
 
 
@@ -228,38 +228,39 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _copy(cluster: Cluster, name: str) -> Iterator[World]:
+def _connected(cluster: Cluster) -> Iterator[Connection]:
     """
-    A world in a database of its own, which goes with the roles that were made for it: those are the whole server's.
-    """
-    roles = _roles(cluster)
-    try:
-        with world(datetime.now(UTC).replace(microsecond=0), database_url=_database(cluster, name, _TEMPLATE)) as scene:
-            yield scene
-    finally:
-        _run(cluster, f'DROP DATABASE "{name}" WITH (FORCE)')
-        for role in sorted(_roles(cluster) - roles):
-            _run(cluster, f'DROP ROLE "{role}"')
-
-
-def _database(cluster: Cluster, name: str, template: str) -> str:
-    _run(cluster, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    return cluster.url(name)
-
-
-def _roles(cluster: Cluster) -> frozenset[str]:
-    return frozenset(_run(cluster, "SELECT rolname FROM pg_roles"))
-
-
-def _run(cluster: Cluster, statement: str) -> list[str]:
-    """
-    Run SQL on the server, outside a transaction; what it gives is the first column.
+    One connection for all that is done to whole databases, outside of transactions.
     """
     url = cluster.url().replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
-            result = connection.execute(text(statement))
-            return [str(value) for value in result.scalars()] if result.returns_rows else []
+            yield connection
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _copy(cluster: Cluster, server: Connection, name: str) -> Iterator[World]:
+    """
+    A world in a database of its own, which goes with the roles that were made for it: those are the whole server's.
+    """
+    roles = _roles(server)
+    try:
+        url = _database(cluster, server, name, _TEMPLATE)
+        with world(datetime.now(UTC).replace(microsecond=0), database_url=url) as scene:
+            yield scene
+    finally:
+        server.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+        for role in sorted(_roles(server) - roles):
+            server.execute(text(f'DROP ROLE "{role}"'))
+
+
+def _database(cluster: Cluster, server: Connection, name: str, template: str) -> str:
+    server.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    return cluster.url(name)
+
+
+def _roles(server: Connection) -> frozenset[str]:
+    return frozenset(server.execute(text("SELECT CAST(rolname AS text) FROM pg_roles")).scalars())
