@@ -68,6 +68,7 @@ _HELP: Final[Mapping[str, str]] = {
     "count": "Counts of the last run, as the README lists them.",
     "unrecorded": "Twilio messages that no row has the SID of.",
     "coverage": "What the last run looked at.",
+    "complete": "1 where the last run looked at everything it was asked to; else no other metric is a sign of health.",
     "duration_seconds": "How long the last run took.",
     "last_success_timestamp_seconds": "When a run last looked at everything it was asked to.",
 }
@@ -97,6 +98,7 @@ def _samples(report: Report) -> Iterator[tuple[str, Iterable[_Sample]]]:
     yield "coverage", _coverage(report)
     yield "duration_seconds", [({}, f"{(report.finished_at - report.started_at).total_seconds():.3f}")]
     complete = report.verdict is not Verdict.INCOMPLETE
+    yield "complete", [({}, str(int(complete)))]
     yield _LAST_SUCCESS, [({}, f"{report.finished_at.timestamp():.0f}")] if complete else []
 
 

@@ -299,7 +299,10 @@ def metrics(document: str) -> dict[str, dict[tuple[str, ...], float]]:
 
 PROMISED: Final = {
     f"booking_doctor_{name}"
-    for name in ("findings", "count", "unrecorded", "coverage", "duration_seconds", "last_success_timestamp_seconds")
+    for name in (
+        *("findings", "count", "unrecorded", "coverage", "complete"),
+        *("duration_seconds", "last_success_timestamp_seconds"),
+    )
 }
 
 
@@ -312,7 +315,9 @@ def test_prometheus_reads_every_report(sample: tuple[str, Report]) -> None:
     found = sum(read.get("booking_doctor_findings", {}).values())
     assert found == len(sample[1].findings)
     assert read.keys() <= PROMISED
-    assert ("booking_doctor_last_success_timestamp_seconds" in read) is (sample[1].verdict is not Verdict.INCOMPLETE)
+    complete = sample[1].verdict is not Verdict.INCOMPLETE
+    assert list(read["booking_doctor_complete"].values()) == [complete]
+    assert ("booking_doctor_last_success_timestamp_seconds" in read) is complete
 
 
 def test_what_is_by_hour_is_no_metric(samples: Mapping[str, Report]) -> None:
