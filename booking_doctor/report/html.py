@@ -231,6 +231,7 @@ def _template() -> Any:  # noqa: ANN401  Jinja's own type says no more
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
         finalize=_printed,
     )
     environment.filters |= {
