@@ -16,12 +16,12 @@ import shutil
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -33,25 +33,25 @@ from booking_doctor.errors import DoctorError, ExitCode, UsageError
 from booking_doctor.findings import FailOn, Report, Verdict
 from booking_doctor.report import FORMATS, TERMINAL, Canvas, Format, visible
 
-COMMANDS: Final = (
-    "environment",
-    "diagnose",
-    "plan",
-    "examine",
-    "deployment",
-    "queue",
-    "repair",
-    "automate",
-    "fetch_log",
-    "migrate",
-    "probe",
-    "learn",
-    "beginning",
-    "flow",
-    "rehearse",
-)
+COMMANDS: Final[Mapping[str, Sequence[str]]] = {
+    "diagnose": ("diagnose",),
+    "plan": ("action-plan",),
+    "environment": ("check-env",),
+    "examine": ("check-schema", "reconcile", "bookings"),
+    "repair": ("backfill", "undo", "runs"),
+    "automate": ("watch",),
+    "fetch_log": ("fetch-log",),
+    "migrate": ("migrate",),
+    "deployment": ("check-deployment",),
+    "probe": ("probe-api",),
+    "queue": ("jobs",),
+    "learn": ("explain",),
+    "beginning": ("init",),
+    "flow": ("serve",),
+    "rehearse": ("demo", "selftest"),
+}
 """
-Modules of this package whose commands `main` offers, in the order of ``--help``.
+Modules of this package, and the commands they offer, in the order of ``--help``.
 """
 
 _WORDS: Final = "booking_doctor.words"
@@ -91,6 +91,13 @@ class _Doctor(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  Typer's context type is private
         ctx.meta[_WORDS] = tuple(args)
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
+        """
+        In the order in which people need them; modules that use one another's options are loaded in another.
+        """
+        order = {name: place for place, name in enumerate(chain.from_iterable(COMMANDS.values()))}
+        return sorted(super().list_commands(ctx), key=lambda name: order.get(name, len(order)))
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         with error_boundary(ctx):

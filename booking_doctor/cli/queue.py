@@ -52,9 +52,9 @@ def run(
     --concurrency N texts at a time take N + 1 connections, and one more to listen on.
 
     A text whose fate is unknown, because Twilio's answer was lost or a worker was killed, is looked for in Twilio's log and
-    never sent again. What Twilio asks to try later waits longer each time and is given up after five tries, with the reason in
-    last_error. The text of a booking that has been closed is not sent, that of one that has been confirmed is recorded at once.
-    Jobs of other types are left alone, and counted in coverage.other_jobs.
+    never sent again. What Twilio asks to try later, or refuses because of the login, waits longer each time and is given up
+    after five tries, with the reason in last_error. The text of a booking that has been closed is not sent, that of one that
+    has been confirmed is recorded at once. Jobs of other types are left alone, and counted in coverage.other_jobs.
 
     It ends with 0 when all that was due is done, 1 when a job was given up, 3 when one was put off or something could not be
     reached; with --watch only an end that nobody asked for is 3. SIGTERM or Ctrl-C lets the texts in hand be finished, a second

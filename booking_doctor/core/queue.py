@@ -21,6 +21,12 @@ MAX_LOOKS: Final = 2 * MAX_TRIES
 LEASE: Final = timedelta(minutes=5)
 """A job that has been running for so long has lost its worker. Longer than Twilio and the database can be waited for."""
 
+_OF_THE_LOGIN: Final = frozenset({20003, 20005, 20008})
+"""
+Refusals that every other text would meet, and that pass when somebody mends the login or the account
+(https://www.twilio.com/docs/api/errors/20003): the queue waits for that instead of giving up all it holds.
+"""
+
 _FIRST_DELAY: Final = timedelta(seconds=30)
 _LONGEST_DELAY: Final = timedelta(hours=1)
 
@@ -111,10 +117,14 @@ def after_send(job: Job, sms: InitialSms, answer: Answer, now: datetime) -> JobO
         return JobOutcome(job_id=job.id, state=JobState.DONE, sms=sms)
     if isinstance(answer, Lost):
         return _again(job, sms, now + LIST_LAG, f"its fate is unknown: {answer.reason}")
-    if isinstance(answer, NotSent) and answer.passing and job.attempts < MAX_TRIES:
+    if isinstance(answer, NotSent) and _passes(answer) and job.attempts < MAX_TRIES:
         waiting = replace(sms, state=SmsState.QUEUED)
         return _again(job, waiting, now + delay(job.attempts), answer.reason)
     return JobOutcome(job_id=job.id, state=JobState.FAILED, sms=sms, reason=sms.error)
+
+
+def _passes(answer: NotSent) -> bool:
+    return answer.passing or answer.code in _OF_THE_LOGIN
 
 
 def after_look(job: Job, sms: InitialSms, resolution: Resolution, now: datetime) -> JobOutcome:

@@ -22,7 +22,7 @@ from booking_doctor.adapters.memory import MemoryStore, MemoryTwilio, MemoryUnit
 from booking_doctor.core.booking import BookingRequest, Event, JobState, SmsState
 from booking_doctor.core.flow import Terms
 from booking_doctor.core.ports import NotSent
-from booking_doctor.core.queue import LEASE
+from booking_doctor.core.queue import LEASE, MAX_TRIES
 from booking_doctor.core.service import BookingService
 from booking_doctor.core.shift import Ended, Ending, News, Outage, Shift, Unfinished
 from booking_doctor.errors import DatabaseError, DatabaseForbidden, DatabaseUnreachable
@@ -283,6 +283,26 @@ def test_what_is_not_due_is_left(office: Office) -> None:
 
     assert ended(news) == [JobState.QUEUED]
     assert (office.states(), office.texted()) == ({"queued": 1}, {})
+
+
+@pytest.mark.parametrize("code", [20003, 20005, 20008])
+def test_a_login_that_is_refused_does_not_fail_the_queue(office: Office, code: int) -> None:
+    """
+    The text is not at fault: the job waits for somebody to mend the login, and is done then. It does not wait for ever.
+    """
+    office.queue(1)
+    refused = NotSent(code=code, reason="the login is not accepted")
+    office.twilio.answers = [refused]
+    assert ended(list(office.shift().work())) == [JobState.QUEUED]
+    office.clock.sleep(60)
+    assert ended(list(office.shift().work())) == [JobState.DONE]
+
+    office.queue(1)
+    office.twilio.answers = [refused] * MAX_TRIES
+    for _ in range(MAX_TRIES):
+        list(office.shift().work())
+        office.clock.sleep(3600)
+    assert office.states() == {"done": 1, "failed": 1}
 
 
 def test_whoever_watches_waits_for_more(office: Office) -> None:
