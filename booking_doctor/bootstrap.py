@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from socket import gethostname
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from booking_doctor.adapters.alarm import Bell
@@ -33,9 +34,6 @@ from booking_doctor.adapters.signatures import TwilioSignatures
 from booking_doctor.adapters.structure import DatabaseStructure
 from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio import TwilioLog
-from booking_doctor.adapters.twilio_copy import copy_log
-from booking_doctor.adapters.twilio_files import TwilioFiles
-from booking_doctor.adapters.twilio_formats import Heading, LoggedMessage
 from booking_doctor.adapters.vercel import VercelPlatform
 from booking_doctor.adapters.workplace import Workplace
 from booking_doctor.checks.shapes import SHAPES, direct_address, pools_transactions
@@ -64,6 +62,9 @@ from booking_doctor.settings import (
     vercel_settings,
 )
 from booking_doctor.sources import Place
+
+if TYPE_CHECKING:
+    from booking_doctor.adapters.twilio_files import TwilioFiles
 
 __all__ = [
     "Backing",
@@ -134,7 +135,7 @@ def doctor_for(
     """
     variables = {name: value for origin in origins for name, value in origin.values.items()}
     account_sid = variables.get("TWILIO_ACCOUNT_SID") or None
-    files = TwilioFiles(log_files, account_sid=account_sid, now=clock(), progress=progress) if log_files else None
+    files = _log_in(log_files, account_sid, clock(), progress) if log_files else None
     return Doctor(
         ChosenSources(variables, preferred, progress, origins=origins, files=files),
         preferred,
@@ -367,6 +368,13 @@ def confirm_booking(token: str) -> Confirmed:
     return _service().confirm_booking(token)
 
 
+def _log_in(paths: Sequence[Path], account_sid: str | None, now: datetime, progress: Progress) -> TwilioFiles:
+    # NOTE: imported here, because it takes a database of its own, and seldom is there a file.
+    from booking_doctor.adapters.twilio_files import TwilioFiles
+
+    return TwilioFiles(paths, account_sid=account_sid, now=now, progress=progress)
+
+
 class ChosenSources:
     """
     PostgreSQL and Twilio, as the variables name them: `booking_doctor.sources.Sources`.
@@ -525,6 +533,9 @@ class ChosenSources:
             PlanRefused: What was begun there is of another account or window.
             UsageError: The file could not be written.
         """
+        from booking_doctor.adapters.twilio_copy import copy_log
+        from booking_doctor.adapters.twilio_formats import Heading, LoggedMessage
+
         settings = twilio_settings(self._variables, senders_needed=False)
         log = TwilioLog(settings, patience=self._patience, progress=self._progress, shape=LoggedMessage)
         fetched_at = now.replace(microsecond=0)
