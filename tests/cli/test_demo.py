@@ -75,10 +75,24 @@ def texted(variables: dict[str, str]) -> datetime:
     return parsedate_to_datetime(answer.json()["date_created"])
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_keep(environment: dict[str, str], ending: signal.Signals) -> None:
+def test_ended_in_the_middle(environment: dict[str, str]) -> None:
     """
-    A kept world answers the commands it prints, its time goes on, and it is gone after Ctrl-C or a termination.
+    A termination in the middle of the story ends it at once, and nothing of the world is left.
+    """
+    with subprocess.Popen(
+        [*DEMO, "--keep"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as told:
+        assert any(line.startswith("$ booking-doctor diagnose") for line in told.stdout or ())
+        told.send_signal(signal.SIGTERM)
+        _, said = told.communicate(timeout=30)
+
+    assert (told.returncode, "Traceback" in said) == (130, False)
+    assert list(Path(environment["TMPDIR"]).iterdir()) == []
+
+
+def test_keep(environment: dict[str, str]) -> None:
+    """
+    A kept world answers the commands it prints, its time goes on, and it is gone after Ctrl-C.
     """
     with subprocess.Popen([*DEMO, "--keep"], env=environment, stdout=subprocess.PIPE, text=True) as kept:
         lines = []
@@ -97,7 +111,7 @@ def test_keep(environment: dict[str, str], ending: signal.Signals) -> None:
         )
         variables = dict(line.split("=", 1) for line in lines if re.match("[A-Z_]+=", line))
         sent_at, now = texted(variables), datetime.now(UTC)
-        kept.send_signal(ending)
+        kept.send_signal(signal.SIGINT)
         rest = kept.stdout.read() if kept.stdout else ""
 
     assert tried.returncode == 1
