@@ -242,13 +242,14 @@ def test_days_at_once(simulator: TwilioSimulator) -> None:
     assert len(simulator.requests) == 13
 
 
-def test_scan_comes_first(account: TwilioAccount, simulator: TwilioSimulator, log: TwilioLog) -> None:
+def test_scan_comes_first(account: TwilioAccount, simulator: TwilioSimulator) -> None:
     """
     The scan for messages without a date is over, its pages handed out, before any day is asked for.
     """
     simulator.latency = timedelta(seconds=0.02)
     plant(account, 2100)
 
+    log = TwilioLog(access(simulator))
     items = list(log.pages(last_days(3)))
 
     assert [item.day for item in items[:3]] == [None] * 3

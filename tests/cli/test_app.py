@@ -513,7 +513,7 @@ from booking_doctor.findings import FailOn, Report
 from booking_doctor.report import FORMATS, TERMINAL, Format
 from datetime import UTC, datetime
 
-cli.COMMANDS = ()
+cli.COMMANDS = {}
 
 @cli.app.command()
 def look(
