@@ -18,7 +18,7 @@ from time import process_time
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from booking_doctor.findings import Hour, Report
 from booking_doctor.report import FORMATS, Canvas
@@ -254,7 +254,7 @@ def test_a_command_is_copied(visit: Callable[..., Page], told: Report) -> None:
     page = visit(told, permissions=["clipboard-read", "clipboard-write"])
     button = page.locator(".copy").last
     button.click()
-    assert button.inner_text() == "Copied"
+    expect(button).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == told.next_steps[-1]
 
 
