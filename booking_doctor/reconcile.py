@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from operator import attrgetter
 from typing import Final
 
 from booking_doctor.core.agreement import (
@@ -25,6 +26,7 @@ from booking_doctor.core.agreement import (
     comparable,
     differences,
     line_of,
+    lines_of,
     row_of,
     told_once,
 )
@@ -53,9 +55,14 @@ LIST_LAG: Final = timedelta(minutes=15)
 """The list endpoint can lack a message for so long, so nothing younger is called unknown to Twilio."""
 
 _SPAN_MESSAGES: Final = 4000
+_WAITING_MESSAGES: Final = 8000
+"""Of all days under way; so they come to the end of a span one after the other, and the database has time for each."""
+
 _KEPT_LEFTOVERS: Final = 50_000
 _LOOKUP: Final = 1000
 _NAMED: Final = 20
+
+_SID: Final = attrgetter("sid")
 
 
 def reconcile(log: Log, records: Records, terms: Terms) -> Comparison:
@@ -174,11 +181,18 @@ class _Comparer:
             self.days_whole.add(day)
             self.coverage["days_read"] += 1
             self._compare(self.spans.pop(day), start)
-        elif span.last and span.read >= _SPAN_MESSAGES:
+        elif span.last and self._long_enough(span):
             # NOTE: never above the span, or rows would come twice: the place of undated messages is not documented.
             lower = min(span.last.happened_at, span.upper)
             self._compare(span, lower)
             self.spans[day] = Span(upper=lower)
+
+    def _long_enough(self, span: Span) -> bool:
+        """
+        Whether to compare the span now: it is long, or the longest of too many.
+        """
+        waiting = [other.read for other in self.spans.values()]
+        return span.read >= _SPAN_MESSAGES or (sum(waiting) > _WAITING_MESSAGES and span.read == max(waiting))
 
     def _of_day(self, messages: Sequence[TwilioMessage], day: date) -> Sequence[TwilioMessage]:
         """
@@ -236,13 +250,15 @@ class _Comparer:
             if len(ours) < len(messages):
                 self._stand_by(span, messages)
         self.sent.update(sent_by_hour(ours if dated else [message for message in ours if message.date_sent]))
-        span.lines |= {line_of(message): message for message in self._without_special(ours)}
+        bulk = self._without_special(ours)
+        span.lines.update(zip(lines_of(bulk), bulk, strict=True))
 
     def _stand_by(self, span: Span, messages: Sequence[TwilioMessage]) -> None:
         """
         Keep those of other senders apart.
         """
-        bystanders = {line_of(message): message.sid for message in messages if not self._is_ours(message)}
+        others = [message for message in messages if not self._is_ours(message)]
+        bystanders = dict(zip(lines_of(others), map(_SID, others), strict=True))
         self.foreign |= self.several.intersection(bystanders.values())
         self.coverage["out_of_scope"] += len(bystanders)
         span.bystanders |= bystanders
@@ -251,7 +267,7 @@ class _Comparer:
         """
         Take out what must be settled by SID because it may have several rows.
         """
-        if not self.several:
+        if self.several.isdisjoint(map(_SID, messages)):
             return messages
         self.special |= {message.sid: message for message in messages if message.sid in self.several}
         return [message for message in messages if message.sid not in self.several]

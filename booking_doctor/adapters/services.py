@@ -19,7 +19,6 @@ import msgspec
 import tenacity
 import urllib3
 
-from booking_doctor.adapters.threads import Halt
 from booking_doctor.errors import SettingsError, SourceError
 from booking_doctor.findings import Progress, Silent
 
@@ -118,9 +117,12 @@ class Tries:
         """
         self.last_progress = time.monotonic()
 
-    def run(self, ask: Callable[[], _Item], halt: Halt) -> _Item:
+    def run(self, ask: Callable[[], _Item], pause: Callable[[float], None]) -> _Item:
         """
         *ask* until it succeeds, is refused, or the patience ends.
+
+        Args:
+            pause: Waits for so many seconds.
 
         Raises:
             SourceError: It was refused, or would not succeed.
@@ -129,7 +131,7 @@ class Tries:
             retry=tenacity.retry_if_exception_type(Fault),
             wait=self._wait,
             stop=self._stop,
-            sleep=halt.pause,
+            sleep=pause,
             before_sleep=self._announce,
             reraise=True,
         )
@@ -326,7 +328,7 @@ class Questions:
             raise self._silent
         self._tries.progressed()
         try:
-            body = self._tries.run(partial(self._body, url), Halt())
+            body = self._tries.run(partial(self._body, url), time.sleep)
         except self._service.unreachable as error:
             self._silent = error
             raise

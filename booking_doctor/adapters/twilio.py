@@ -21,7 +21,8 @@ import msgspec
 import urllib3
 
 from booking_doctor.adapters.services import Patience, Tries, connections, lost, understood
-from booking_doctor.adapters.threads import DaemonExecutor, Halt
+from booking_doctor.adapters.strands import Strands, pause, stepping_aside
+from booking_doctor.adapters.threads import DaemonExecutor
 from booking_doctor.adapters.twilio_http import TWILIO, Carrier, login, refusal, refuse
 from booking_doctor.core.model import TwilioMessage, UnreadableMessage
 from booking_doctor.errors import TwilioError, TwilioRefused, TwilioUnreachable
@@ -75,7 +76,7 @@ class TwilioLog:
         self._counting = threading.Lock()
         self._scan_complete = False
         self._tries = Tries(TWILIO, patience, self._progress, retried=lambda: self._count("twilio_retries"))
-        self._http = connections(settings.base_url, patience, in_flight)
+        self._http = stepping_aside(connections(settings.base_url, patience, in_flight))
         self._headers = login(settings.username, settings.password.value)
         self._collection = f"/2010-04-01/Accounts/{settings.account_sid}/Messages"
 
@@ -109,7 +110,7 @@ class TwilioLog:
         self._progress.days(len(days))
         scan = _Walk(None, f"{pages}PageSize={PAGE_SIZE}")
         walks = deque(_Walk(day, f"{pages}DateSent={day}&PageSize={PAGE_SIZE}") for day in days)
-        reading = _Reading(window, walks, DaemonExecutor(self._in_flight))
+        reading = _Reading(window, walks)
         self._ask(reading, scan)
         return self._collect(reading)
 
@@ -118,7 +119,7 @@ class TwilioLog:
         The pages of all walks as they come, and what broke a walk off where something did.
         """
         while reading.asked:
-            for future in wait(reading.asked, return_when=FIRST_COMPLETED).done:
+            for future in reading.strands.ended():
                 walk = reading.asked.pop(future)
                 came = self._came(reading, walk, future)
                 self._go_on(reading, walk, came)
@@ -131,7 +132,6 @@ class TwilioLog:
 
     def _came(self, reading: _Reading, walk: _Walk, future: Future[bytes]) -> Page | Unread:
         try:
-            # NOTE: decoded here, not in the threads: those would only fight over the interpreter.
             return self._taken(walk, understood(TWILIO, self._decode, future.result()), reading.window)
         except TwilioError as error:
             if self._concerns_all(error):
@@ -152,7 +152,7 @@ class TwilioLog:
             self._ask(reading, reading.walks.popleft())
 
     def _ask(self, reading: _Reading, walk: _Walk) -> None:
-        reading.asked[reading.executor.submit(self._fetch, walk, reading.executor.halt)] = walk
+        reading.asked[reading.strands.submit(partial(self._fetch, walk))] = walk
 
     def _taken(self, walk: _Walk, document: PageDocument[TwilioMessage], window: Window) -> Page:
         """
@@ -177,7 +177,7 @@ class TwilioLog:
         refused = isinstance(error, TwilioRefused) and error.status in _OF_THE_ACCOUNT
         return refused or not self._tries.connected
 
-    def _fetch(self, walk: _Walk, halt: Halt) -> bytes:
+    def _fetch(self, walk: _Walk) -> bytes:
         uri = walk.uri or ""
         if uri in walk.seen:
             message = "Twilio's log repeats itself: a page names an earlier one as the next"
@@ -188,7 +188,7 @@ class TwilioLog:
             raise TwilioUnreachable(message, hint="check TWILIO_API_BASE_URL")
         walk.seen.add(uri)
         counter = "undated_requests" if walk.day is None else "twilio_requests"
-        return self._tries.run(partial(self._body, uri, counter), halt)
+        return self._tries.run(partial(self._body, uri, counter), pause)
 
     def _body(self, uri: str, counter: str) -> bytes:
         url = self._settings.base_url + uri
@@ -228,7 +228,7 @@ class TwilioLog:
         while sids or asked:
             while sids and len(asked) < at_once:
                 ask = partial(self._single, client, sids[0])
-                asked[executor.submit(self._tries.run, ask, executor.halt)] = sids.popleft()
+                asked[executor.submit(self._tries.run, ask, executor.halt.pause)] = sids.popleft()
             for future in wait(asked, return_when=FIRST_COMPLETED).done:
                 yield asked.pop(future), future.result()
                 self._tries.progressed()
@@ -303,8 +303,8 @@ class _Reading:
 
     window: Window
     walks: deque[_Walk]
-    executor: DaemonExecutor
     asked: dict[Future[bytes], _Walk] = field(default_factory=dict)
+    strands: Strands = field(default_factory=Strands)
     refused: TwilioError | None = None
 
 

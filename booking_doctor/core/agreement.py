@@ -7,6 +7,7 @@ Two ways to ask. A canonical line is equal on both sides when everything agrees,
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -133,12 +134,19 @@ def line_of(message: TwilioMessage) -> str:
     """
     The canonical line: what the row says if the two agree in everything. Empty stands for "says nothing".
     """
-    segments = message.num_segments
+    return next(lines_of([message]))
+
+
+def lines_of(messages: Iterable[TwilioMessage]) -> Iterator[str]:
+    """
+    The canonical line of each.
+    """
     return (
         f"{message.sid}\x1f{message.status}\x1f{_DIRECTIONS.get(message.direction, message.direction)}"
         f"\x1f{message.to or ''}\x1f{message.from_number or ''}"
-        f"\x1f{'' if segments is None or segments == '0' else segments}"
+        f"\x1f{'' if (segments := message.num_segments) is None or segments == '0' else segments}"
         f"\x1f{_canonical_cost(message.price, message.price_unit)}\x1f{message.body or ''}"
+        for message in messages
     )
 
 
