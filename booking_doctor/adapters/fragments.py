@@ -130,16 +130,12 @@ def planned(names: Iterable[str]) -> str:
     """
     The parameter ``rows`` as the relation ``p``.
     """
-    values = "".join(f", {quoted(_key(name))} text" for name in names)
+    values = "".join(f", {quoted(name)} text" for name in names)
     return f"json_to_recordset(CAST(:rows AS json)) AS p(n integer, sid text, row_id text{values})"
 
 
 def _planned_text(name: str) -> str:
-    return f"p.{quoted(_key(name))}"
-
-
-def _key(name: str) -> str:
-    return f"c_{name}"
+    return f"p.{quoted(name)}"
 
 
 def rows(steps: Mapping[int, Step], images: Mapping[int, Image | None]) -> str:
@@ -149,18 +145,12 @@ def rows(steps: Mapping[int, Step], images: Mapping[int, Image | None]) -> str:
     Args:
         images: The planned columns, by the steps' positions; all of the same names.
     """
-    keys = {name: _key(name) for name in next(iter(images.values()), None) or ()}
-    return msgspec.json.encode(
-        [
-            {
-                "n": number,
-                "sid": step.sid,
-                "row_id": step.row_id,
-                **{keys[name]: value for name, value in (images[number] or {}).items()},
-            }
-            for number, step in steps.items()
-        ]
-    ).decode()
+    # NOTE: the doctor's names, so none of them can be taken for one of the step's own.
+    planned_rows = [
+        {"n": number, "sid": step.sid, "row_id": step.row_id, **(images[number] or {})}
+        for number, step in steps.items()
+    ]
+    return msgspec.json.encode(planned_rows).decode()
 
 
 def restored(columns: Sequence[str], image: str) -> str:

@@ -205,24 +205,35 @@ class DatabaseLedger:
     def _write(self, connection: Connection, run: Run, steps: Mapping[int, Step]) -> _Reasons:
         reasons: _Reasons = {}
         for group in _alike(steps):
-            write = self._insert if next(iter(group.values())).before is None else self._update
             to_be = rows(group, {number: step.after for number, step in group.items()})
-            written = write(connection, group, to_be)
-            self._note(connection, run, group, to_be, written)
+            if next(iter(group.values())).before is None:
+                written = self._insert(connection, run, group, to_be)
+                changeable = self._surroundings.others_write(connection, "messages")
+            else:
+                written, changeable = self._update(connection, group, to_be), True
+            if changeable:
+                self._note(connection, run, group, to_be, written)
             reasons |= written.left
         return reasons
 
-    def _insert(self, connection: Connection, steps: Mapping[int, Step], to_be: str) -> _Written:
+    def _insert(self, connection: Connection, run: Run, steps: Mapping[int, Step], to_be: str) -> _Written:
         """
-        Insert the rows, each only while its SID is absent.
+        Insert the rows, each only while its SID is absent, and journal them as they were stored.
         """
         names, sql = _names(steps), self._sql
+        id_, sid = sql.column("messages", "id"), sql.column("messages", "message_sid")
         statement = f"""
-            INSERT INTO {sql.table("messages")} AS t ({sql.columns("messages", names)})
-            SELECT {sql.values("messages", names)} FROM {planned(names)} WHERE {sql.absent()} ORDER BY p.n
-            RETURNING CAST(t.{sql.column("messages", "id")} AS text), t.{sql.column("messages", "message_sid")}
+            WITH p AS MATERIALIZED (SELECT * FROM {planned(names)}), inserted AS (
+              INSERT INTO {sql.table("messages")} AS t ({sql.columns("messages", names)})
+              SELECT {sql.values("messages", names)} FROM p WHERE {sql.absent()} ORDER BY p.n
+              RETURNING CAST(t.{id_} AS text) AS row_id, t.{sid} AS sid, row_to_json(t) AS image
+            ), noted AS (
+              INSERT INTO {JOURNAL_SCHEMA}.journal (run_id, step, kind, table_name, row_id, sid, after)
+              SELECT :run, p.n, :kind, :table, i.row_id, p.sid, i.image FROM inserted i JOIN p USING (sid)
+            )
+            SELECT row_id, sid FROM inserted
         """  # noqa: S608  names from the mapping, quoted; values are parameters
-        inserted = connection.execute(text(statement), {"rows": to_be}).all()
+        inserted = connection.execute(text(statement), {"rows": to_be, **_named(run, steps)}).all()
         stored = {sid: id_ for id_, sid in inserted}
         ids = {number: stored[step.sid] for number, step in steps.items() if step.sid in stored}
         missing = {number: step.sid for number, step in steps.items() if number not in ids}
@@ -270,7 +281,7 @@ class DatabaseLedger:
 
     def _note(self, connection: Connection, run: Run, steps: Mapping[int, Step], to_be: str, written: _Written) -> None:
         """
-        Journal the rows as they are now, all triggers done.
+        Journal the rows as they are now, all triggers done; what was journaled of them as they were inserted gives way.
 
         Raises:
             _Unexpected: Some are not as they were to be.
@@ -288,13 +299,13 @@ class DatabaseLedger:
             ), noted AS (
               INSERT INTO {JOURNAL_SCHEMA}.journal (run_id, step, kind, table_name, row_id, sid, before, after)
               SELECT :run, n, :kind, :table, row_id, sid, CAST(whole AS json), image FROM found
+              ON CONFLICT (run_id, step) DO UPDATE SET after = excluded.after
             )
             SELECT n, differing FROM found
         """  # noqa: S608  likewise
         wholes = [written.befores.get(number) for number in written.ids]
         there = {"rows": to_be, "numbers": list(written.ids), "ids": list(written.ids.values()), "wholes": wholes}
-        named = {"run": run.id, "kind": str(next(iter(steps.values())).kind), "table": table}
-        found: dict[int, list[str]] = dict(connection.execute(text(statement), there | named).all())
+        found: dict[int, list[str]] = dict(connection.execute(text(statement), there | _named(run, steps)).all())
         gone = {number: "a trigger would take the row away again" for number in written.ids if number not in found}
         spoilt = {n: f"a trigger would store another {', '.join(columns)}" for n, columns in found.items() if columns}
         if gone or spoilt:
@@ -426,6 +437,13 @@ class DatabaseLedger:
 
 def _table(steps: Mapping[int, Step]) -> str:
     return next(iter(steps.values())).table
+
+
+def _named(run: Run, steps: Mapping[int, Step]) -> dict[str, str]:
+    """
+    What the journal says of all of them.
+    """
+    return {"run": run.id, "kind": str(next(iter(steps.values())).kind), "table": _table(steps)}
 
 
 def _names(steps: Mapping[int, Step]) -> list[str]:

@@ -64,6 +64,14 @@ class Surroundings:
         for name, event in self._rules(connection, table):
             yield Trigger(name=f"rule {name}", table=table, event=event)
 
+    def others_write(self, connection: Connection, table: str) -> bool:
+        """
+        Whether anything may change a row of the table once it is inserted, in the transaction that did so.
+
+        Asked after the insert, because from then on nobody else can make such a trigger (PostgreSQL: "Explicit Locking").
+        """
+        return bool(connection.execute(_OTHERS_WRITE, {"table": self._name(table)}).scalar_one())
+
     def _elsewhere(self, table: str, columns: Sequence[str]) -> bool:
         """
         Whether an ``UPDATE OF`` trigger is for other columns than those a repair changes.
@@ -178,6 +186,12 @@ _TRIGGERS: Final = text(
     " WHERE t.tgparentid = 0 AND t.tgrelid IN"
     " (SELECT to_regclass(:table) UNION SELECT relid FROM pg_partition_tree(to_regclass(:table)))"
     " AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') ORDER BY t.tgname"
+)
+_OTHERS_WRITE: Final = text(
+    # NOTE: a partition may have triggers of its own; they need not be looked for to be feared.
+    "SELECT relkind <> 'r' OR relhasrules OR EXISTS"
+    " (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)"
+    " FROM pg_class c WHERE c.oid = to_regclass(:table)"
 )
 _RULES: Final = text(
     "SELECT rulename AS name, ev_type AS event FROM pg_rewrite WHERE ev_class = to_regclass(:table)"
