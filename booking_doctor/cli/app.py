@@ -261,8 +261,11 @@ def _knows_links(environ: Mapping[str, str]) -> bool:
 
 def width(stream: Any) -> int:  # noqa: ANN401  None where the descriptor is closed
     """
-    The columns of the terminal behind a stream; where there is none, what documents have.
+    The columns that COLUMNS says, else those of the terminal behind a stream; where there is none, what documents have.
     """
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
     return shutil.get_terminal_size().columns if is_terminal(stream) else Canvas().width
 
 
@@ -389,6 +392,7 @@ def error_boundary(ctx: typer.Context | None = None) -> Iterator[None]:
     except typer.Exit:
         raise
     except typer.TyperException as error:
+        _tell_where_it_belongs(error, ctx)
         # NOTE: Typer's own is 1 for some, and 1 means findings.
         error.exit_code = _as_the_format_says(ctx, ExitCode.USAGE, error.format_message())
         raise
@@ -400,6 +404,15 @@ def error_boundary(ctx: typer.Context | None = None) -> Iterator[None]:
     else:
         return
     raise typer.Exit(code)
+
+
+def _tell_where_it_belongs(error: Any, ctx: Any) -> None:  # noqa: ANN401  Typer's types are private
+    """
+    A global option is unknown behind a command: say so.
+    """
+    option = getattr(error, "option_name", None)
+    if ctx is not None and any(option in known.opts for known in ctx.command.params):
+        error.message += f"; it belongs before the command: booking-doctor {option} … {ctx.invoked_subcommand}"
 
 
 def _as_the_format_says(ctx: typer.Context | None, code: ExitCode, sentence: str) -> int:

@@ -609,6 +609,27 @@ def test_the_invocation_reaches_the_command(run: Run) -> None:
     assert '"words": [\n      "--env-file",' in out
 
 
+def test_a_global_option_behind_the_command_is_told_where_it_belongs(run: Run) -> None:
+    """
+    Who writes it at the wrong place learns the right one; what is no option at all gets no such advice.
+    """
+    for option in ("--env-file", "--quiet", "-v"):
+        end = run("look", option, "x")
+        assert end.returncode == 2
+        assert f"it belongs before the command: booking-doctor {option} … look" in end.stderr.decode()
+    assert b"belongs" not in run("look", "--nonsense").stderr
+
+
+@pytest.mark.parametrize(("columns", "width"), [("60", 60), ("200", 200), ("0", 100), ("wide", 100), ("", 100)])
+def test_columns_counts_without_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
+    """
+    A pipe is as wide as COLUMNS says, where it says anything.
+    """
+    monkeypatch.setenv("COLUMNS", columns)
+
+    assert _canvas().width == width
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, run: Run) -> None:
     """
     ``| head -1`` gets its line, and stderr stays empty.
