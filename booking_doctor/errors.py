@@ -91,6 +91,14 @@ class SourceError(DoctorError):
     kind: ClassVar[Literal["unreachable", "not-permitted"]] = "unreachable"
 
 
+class WatchSilent(SourceError):
+    """
+    Another watch has the post, and is not heard.
+    """
+
+    source = "watch"
+
+
 class DatabaseError(SourceError):
     """
     The application's database gave no answer that can be used.

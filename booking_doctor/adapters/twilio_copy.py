@@ -68,15 +68,15 @@ def copy_log(log: TwilioLog, output: Path, heading: Heading, asked: str) -> Fetc
         raise UsageError(message, hint="name a file, which may be there already or not")
     try:
         with _begun(output, heading, asked) as copy:
-            resumed_at = iso(copy.state.heading.fetched_at) if copy.state.days else None
-            unread = list(copy.take(log))
-            size = None if unread else copy.finish(log)
             heading = copy.state.heading
+            begun = {"begun_at": iso(heading.fetched_at)} if copy.state.days else {}
+            unread = list(copy.take(log))
+            size = {} if unread else {"bytes": copy.finish(log)}
             return Fetched(
                 window=Window(heading.since, heading.until),
                 messages=sum(copy.state.days.values()) + len(copy.undated),
                 unread=unread,
-                coverage={**log.coverage(), "days": len(copy.state.days), "begun_at": resumed_at, "bytes": size},
+                coverage={**log.coverage(), "days": len(copy.state.days), **begun, **size},
             )
     except OSError as error:
         message = f"--output {output} could not be written: {error.strerror}"

@@ -4,6 +4,7 @@ The verb that copies Twilio's log into a file.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from booking_doctor.doctor.reporting import Reporting, counted
@@ -28,7 +29,7 @@ class Fetching(Reporting):
             UsageError: The file could not be written.
         """
         fetched = self._sources.fetch_log(request.window, output, request.again, self._started_at)
-        told, begun_at = counted(fetched.messages, "message"), fetched.coverage["begun_at"]
+        told, begun_at = counted(fetched.messages, "message"), fetched.coverage.get("begun_at")
         told += f" of a copy that was begun at {begun_at}" if begun_at else ""
         whole = not fetched.unread
         return self._report(
@@ -41,7 +42,7 @@ class Fetching(Reporting):
             summary={"messages": fetched.messages},
             coverage=fetched.coverage,
             skipped=[_skipped(unread) for unread in fetched.unread],
-            next_steps=[] if whole else [request.command(f"fetch-log --output {output}")],
+            next_steps=[] if whole else [request.command(shlex.join(["fetch-log", "--output", str(output)]))],
         )
 
 

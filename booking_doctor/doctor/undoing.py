@@ -77,7 +77,7 @@ class Undoing(Migrating):
             "undo",
             ExitCode.PARTLY if left else ExitCode.OK,
             f"{reason} because they changed since" if left else reason,
-            summary={"left": len(left), "applied": len(receipt.written)},
+            summary={"restored": len(receipt.written), "left": len(left)},
             plan=replace(shown.plan, left=left) if shown.plan else None,
             run=RunView(id=run_id, applied=len(receipt.written), verified=not left),
         )

@@ -14,7 +14,7 @@ from booking_doctor import __version__
 from booking_doctor.core.shift import Alarm
 from booking_doctor.doctor.backfilling import Backfilling, Repair
 from booking_doctor.doctor.request import Request
-from booking_doctor.errors import DoctorError, ExitCode, PlanRefused, SettingsError, SourceError
+from booking_doctor.errors import DoctorError, ExitCode, PlanRefused, SettingsError, SourceError, WatchSilent
 from booking_doctor.findings import Report, Skipped, Verdict, Window
 from booking_doctor.sightings import Memory, recalled
 
@@ -54,6 +54,13 @@ class Taken:
         Whether it is surely at work.
         """
         return self.age < FRESH
+
+    @property
+    def sentence(self) -> str:
+        """
+        Who it is, and how long ago.
+        """
+        return f"another watch is at it on {self.host}, heard {self.age.total_seconds():.0f} s ago"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +193,8 @@ class Watch:
 
     def round(self) -> Round | Taken:
         """
-        Look once, where nobody else does. What could not be looked at is in the report.
+        Look once, where nobody else does. What could not be looked at is in the report, and so is one who has the post and
+        is silent: nobody may be looking.
 
         Raises:
             PlanRefused: The database gives no place to remember in, and never did.
@@ -196,7 +204,7 @@ class Watch:
         try:
             found = self._post.take()
             if isinstance(found, Taken):
-                return found
+                return _at_work(found)
             before = before or found.memory.verdict or Verdict.HEALTHY
             done = self._at_post(found)
         except (SourceError, PlanRefused) as error:
@@ -252,6 +260,17 @@ class Watch:
             exit_reason=f"{error.summary}; nothing is claimed",
             skipped=[Skipped(check=check, kind=kind, reason=error.sentence)],
         )
+
+
+def _at_work(other: Taken) -> Taken:
+    """
+    Raises:
+        WatchSilent: It has not been heard for longer than one that works is silent.
+    """
+    if other.fresh:
+        return other
+    message = f"{other.sentence}, which is too long for one that works; nothing was looked at"
+    raise WatchSilent(message, hint="see what became of it; it loses its place 5 minutes after it was heard last")
 
 
 def _ours(report: Report) -> Report:

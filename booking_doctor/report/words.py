@@ -52,6 +52,7 @@ LABELS: Final[Mapping[str, tuple[str, str]]] = {
     "restore_metadata": ("  restore metadata", "so that confirm records it"),
     "update_message": ("  update message", "Twilio's value for the row's"),
     "assign_customer": ("  assign customer", "to a row that has none"),
+    "restored": ("Restored", ""),
     "left": ("Left", "no step covers them"),
     "applied": ("Applied", ""),
 }

@@ -221,6 +221,7 @@ def test_what_has_come_is_not_asked_for_again(scene: World, call: Call) -> None:
     assert (first.exit_code, Path("log.gz").exists()) == (3, False)
     assert document["skipped"][0]["check"] == f"the log of {day}"
     assert document["next_steps"] == ["booking-doctor fetch-log --output log.gz --since 7d"]
+    assert not document["coverage"].keys() & {"begun_at", "bytes"}
     assert stat.S_IMODE(Path("log.gz.partial").stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in Path("log.gz.partial").iterdir()} == {0o600}
 

@@ -109,7 +109,8 @@ def test_a_round_for_cron(scene: World, call: Call, lost: Message) -> None:
 
 def test_another_one_at_work_is_given_way_to(scene: World, call: Call) -> None:
     """
-    0 and a sentence while its heart beats; no document that could pass for an examination. 3 when it was not heard.
+    0 and a sentence while its heart beats; no document that could pass for an examination. When it was not heard, 3 and a
+    document that claims nothing.
     """
     look(call)
     scene.execute(
@@ -117,13 +118,14 @@ def test_another_one_at_work_is_given_way_to(scene: World, call: Call) -> None:
     )
     busy = call("--format", "json")
     scene.execute("UPDATE booking_doctor.watches SET heard_at = clock_timestamp() - interval '2 minutes'")
-    silent = call("--format", "json")
+    silent = look(call, "--metrics", "m.prom")
     scene.execute("UPDATE booking_doctor.watches SET heard_at = clock_timestamp() - interval '6 minutes'")
 
     assert (busy.exit_code, busy.stdout) == (0, "")
     assert re.search(r"another watch is at it on elsewhere, heard \d s ago: nothing was looked at here", busy.stderr)
-    assert (silent.exit_code, silent.stdout) == (3, "")
-    assert "heard 120 s ago, which is too long for one that works; nothing was looked at" in silent.stderr
+    assert (silent["exit_code"], silent["verdict"], silent["skipped"][0]["check"]) == (3, "incomplete", "watch")
+    assert "heard 120 s ago, which is too long for one that works" in silent["skipped"][0]["reason"]
+    assert "booking_doctor_last_success" not in Path("m.prom").read_text()
     assert look(call)["exit_code"] == 0
 
 

@@ -130,5 +130,5 @@ def test_the_repair_role_repairs_and_takes_back(scene: World, roles: dict[str, s
     assert (code, done["run"]["verified"], done["summary"]["applied"]) == (0, True, 13)
 
     code, back = say(scene, roles["repair"], "undo", done["run"]["id"], "--yes")
-    assert (code, back["summary"]["applied"], back["summary"]["left"]) == (0, 13, 0)
+    assert (code, back["summary"]["restored"], back["summary"]["left"]) == (0, 13, 0)
     assert say(scene, roles["reader"], "reconcile")[1]["summary"]["unrecorded"] == 13
