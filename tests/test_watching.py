@@ -293,6 +293,42 @@ def test_another_one_is_given_way_to(scene: Scene) -> None:
     assert scene.world.windows == []
 
 
+def test_two_hosts_tell_it_once(scene: Scene) -> None:
+    """
+    Whichever looks first tells what changed; the other one knows that it was told.
+    """
+    hosts = scene.watch(), scene.watch()
+
+    def news() -> list[bool]:
+        heard = []
+        for host in hosts:
+            scene.world.now += QUARTER
+            done = host.round()
+            assert isinstance(done, Round)
+            heard.append(done.news)
+        return heard
+
+    assert news() == [False, False]
+    scene.world.unrecorded["SM1"] = NOON - DAY
+    assert news() == [True, False]
+    scene.world.unrecorded.clear()
+    assert news() == [True, False]
+
+
+def test_one_who_is_silent_is_reported(scene: Scene) -> None:
+    """
+    Nobody may be looking: incomplete, news the first time, and nothing was looked at.
+    """
+    watch = scene.watch()
+    scene.post.other = Taken(host="elsewhere", age=timedelta(seconds=90))
+    done = [one for one in (watch.round(), watch.round()) if isinstance(one, Round)]
+
+    assert [one.report.verdict for one in done] == [Verdict.INCOMPLETE, Verdict.INCOMPLETE]
+    assert [one.news for one in done] == [True, False]
+    assert [skipped.check for skipped in done[0].report.skipped] == ["watch"]
+    assert scene.world.windows == []
+
+
 def test_what_nobody_may_remember_is_not_fine(scene: Scene) -> None:
     """
     Another one took over while this one worked: incomplete, though it found nothing.

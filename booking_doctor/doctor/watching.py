@@ -165,6 +165,7 @@ class Watch:
         self._alarm = alarm
         self._clock = clock
         self._verdict: Verdict | None = None
+        self._remembered = True
         self._told = False
 
     def end(self) -> None:
@@ -205,12 +206,14 @@ class Watch:
             found = self._post.take()
             if isinstance(found, Taken):
                 return _at_work(found)
-            before = before or found.memory.verdict or Verdict.HEALTHY
+            # NOTE: the round before may have been another host's, whose people were told.
+            before = (found.memory.verdict if self._remembered else before) or Verdict.HEALTHY
             done = self._at_post(found)
         except (SourceError, PlanRefused) as error:
             # NOTE: who has stood there once may again, when somebody has given back what was taken.
             if isinstance(error, PlanRefused) and self._verdict is None:
                 raise
+            self._remembered = False
             done = Round(self._failed(error, begun), news=False)
         self._verdict = done.report.verdict
         return replace(done, news=done.news or self._verdict is not before)
@@ -223,11 +226,12 @@ class Watch:
             with suppress(SourceError):
                 self._post.leave(None, None)
             raise
+        self._remembered = False
         try:
-            ours = self._post.leave(memory, watermark)
+            self._remembered = self._post.leave(memory, watermark)
         except SourceError as error:
             return _forgotten(done, error.summary)
-        return done if ours else _forgotten(done, "another watch took over meanwhile")
+        return done if self._remembered else _forgotten(done, "another watch took over meanwhile")
 
     def _look(self, doctor: Backfilling, found: Handover) -> tuple[Round, Memory, datetime]:
         window, oldest = _window(found, doctor), found.now - doctor.retention
