@@ -131,7 +131,10 @@ def github(report: Report) -> str:
     Workflow commands and nothing else: an annotation for each finding as far as GitHub shows them, for what was not
     looked at, and for the command where it did not end well (GitHub: "Workflow commands for GitHub Actions").
     """
-    lines = [*_missed(report), *_annotations(report.findings), _ending(report)]
+    missed = list(_missed(report))
+    # NOTE: what is told before the findings and after them counts, too, and the ending is the reason for the red mark.
+    room = max(ANNOTATIONS_SHOWN - len(missed) - 1, 0)
+    lines = [*missed, *_annotations(report.findings, room), _ending(report)]
     return "\n".join(lines) + "\n"
 
 
@@ -144,14 +147,14 @@ def _missed(report: Report) -> Iterator[str]:
             yield _command("error", f"not looked at: {skip.check}", skip.reason)
 
 
-def _annotations(findings: Sequence[Finding]) -> Iterator[str]:
+def _annotations(findings: Sequence[Finding], room: int) -> Iterator[str]:
     for severity, group in groupby(worst_first(findings), lambda finding: finding.severity):
         found = list(group)
-        for finding in found[:ANNOTATIONS_SHOWN]:
+        for finding in found[:room]:
             yield _command(
                 _LEVELS[severity], f"{finding.name} ({finding.subject})", f"{finding.summary} {finding.remedy}"
             )
-        more = len(found) - ANNOTATIONS_SHOWN
+        more = len(found) - room
         if more > 0:
             yield _command("notice", f"{more:,} more of severity {severity}", "The job's summary has them.")
 
