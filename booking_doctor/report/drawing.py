@@ -29,9 +29,11 @@ _GLUE: Final = "\ue000"
 A blank that no line breaks at. `visible` lets no private-use character through, so it cannot come from outside.
 """
 
-_COMMAND: Final = re.compile(r"`[^`]{1,200}`|--[a-z][a-z-]* (?=[0-9])")
+_COMMAND: Final = re.compile(
+    r"`[^`]{1,200}`|booking-doctor(?: --[a-z-]+ \S+)* [a-z-]+(?: --[a-z-]+(?: [^-\s;,][^\s;,]*)?)*|--[a-z][a-z-]* (?=[0-9])"
+)
 """
-What prose may not break: a command in backquotes, an option and its number or date.
+What prose may not break: a command in backquotes, one of ours with its options, an option and its number or date.
 """
 
 _SID: Final = re.compile(rf"\b{SID_SHAPE.pattern}\b")

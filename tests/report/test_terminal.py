@@ -157,6 +157,28 @@ def test_remedies_that_differ_stand_with_their_findings(samples: Mapping[str, Re
     assert text.count("    Remedy: ") == 2
 
 
+@pytest.mark.parametrize("width", range(60, 121, 4))
+@pytest.mark.parametrize(
+    "command",
+    [
+        "backfill --since 7d",
+        "check-deployment --expect-commit HEAD",
+        "--env-file a.env reconcile --all-senders --since 36h",
+    ],
+)
+def test_our_commands_in_a_remedy_are_not_broken(samples: Mapping[str, Report], command: str, width: int) -> None:
+    """
+    They are to be copied, be they in backquotes or not; the sentence around them wraps.
+    """
+    remedy = (
+        f"See what became of each of the texts and plan what is missing: booking-doctor {command}; then look again."
+    )
+    finding = replace(samples["findings"].findings[1], remedy=remedy)
+    lines = render(replace(samples["findings"], findings=[finding]), Canvas(width)).splitlines()
+
+    assert any(f"booking-doctor {command};" in line for line in lines)
+
+
 def step(number: int) -> StepView:
     """
     One of many alike.
