@@ -89,6 +89,9 @@ def _begun(output: Path, heading: Heading, asked: str) -> Iterator[_Copy]:
     The copy to go on with, or a new one, for nobody else as long as the block lasts.
     """
     parts = output.with_name(f"{output.name}.partial")
+    if parts.exists() and not parts.is_dir():
+        message = f"refused, nothing was written: {parts} is in the way, where what has come would be kept"
+        raise PlanRefused(message, hint="move it away, or name another --output")
     parts.mkdir(mode=0o700, exist_ok=True)
     with _private(parts / "lock") as lock:
         try:

@@ -270,6 +270,17 @@ def test_two_do_not_write_the_same_file(call: Call) -> None:
     assert "another fetch-log is writing" in answer.stderr
 
 
+def test_what_is_in_the_way_is_left_alone(call: Call) -> None:
+    """
+    A file of somebody's where the days would lie.
+    """
+    Path("log.gz.partial").write_text("mine")
+    answer = call("fetch-log", "--output", "log.gz")
+
+    assert (answer.exit_code, Path("log.gz.partial").read_text()) == (4, "mine")
+    assert "log.gz.partial is in the way" in answer.stderr
+
+
 def test_a_copy_that_was_killed_goes_on(scene: World, call: Call, window: list[str]) -> None:
     """
     What was whole when the process was killed is kept, what was not is read again.
