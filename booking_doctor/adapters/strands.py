@@ -9,20 +9,24 @@ quarter longer. What the strands call is ordinary code, of urllib3 and tenacity 
 from __future__ import annotations
 
 import selectors
+import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
 from socket import socket
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import urllib3
 from greenlet import getcurrent, greenlet
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import wait_for_read
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _Result = TypeVar("_Result")
 
@@ -88,9 +92,11 @@ def pause(seconds: float) -> None:
 
 def stepping_aside(http: urllib3.PoolManager) -> urllib3.PoolManager:
     """
-    The same connections; who waits for an answer in a strand does so aside.
+    The same connections; who waits in a strand for something to read does so aside. Only to connect is waited for as ever.
     """
     http.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    if context := http.connection_pool_kw.get("ssl_context"):
+        context.sslsocket_class = _SecureSocket
     return http
 
 
@@ -149,34 +155,59 @@ def _step_aside(pause: _Pause) -> None:
     around.switch(pause)
 
 
-# --- waiting for an answer ---------------------------------------------------------------------------------------------
+# --- waiting for something to read -------------------------------------------------------------------------------------
 
 
-def _wait_for_answer(connection: HTTPConnection) -> None:
+def _aside(sock: socket, read: Callable[[], _Result]) -> _Result:
     """
-    Step aside where the request was sent by a strand, until its answer comes.
+    Read from the socket; in a strand, step aside while there is nothing.
 
     Raises:
-        TimeoutError: None came in time.
+        TimeoutError: Nothing came in time.
     """
-    sent_on = connection.sock
-    if _in_a_strand() and sent_on is not None:
-        until = time.monotonic() + (connection.timeout or inf)
-        _step_aside(_Pause(until, sent_on))
-        if time.monotonic() >= until and not wait_for_read(sent_on, timeout=0):
+    if not _in_a_strand():
+        return read()
+    patience = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        return _once_there(sock, read, time.monotonic() + (inf if patience is None else patience))
+    finally:
+        sock.settimeout(patience)
+
+
+def _once_there(sock: socket, read: Callable[[], _Result], until: float) -> _Result:
+    while True:
+        # NOTE: read before the time is looked at: whoever let this strand go on may have been busy for long.
+        with suppress(BlockingIOError, ssl.SSLWantReadError):
+            return read()
+        if time.monotonic() >= until:
             raise TimeoutError
+        _step_aside(_Pause(until, sock))
+
+
+class _Socket(socket):
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
+        return _aside(self, partial(super().recv_into, buffer, nbytes, flags))
+
+
+class _SecureSocket(ssl.SSLSocket):
+    # NOTE: that the connection is readable says little: a server's tickets (RFC 8446, section 4.6.1) come before its answer.
+    def read(self, len: int = 1024, buffer: WriteableBuffer | None = None) -> bytes:
+        return _aside(self, partial(super().read, len, buffer))
 
 
 class _Connection(HTTPConnection):
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        _wait_for_answer(self)
-        return super().getresponse()
+    # NOTE: urllib3's own place for other sockets; its SOCKS proxies come in here.
+    def _new_conn(self) -> socket:
+        new = super()._new_conn()
+        patience = new.gettimeout()
+        ours = _Socket(new.family, new.type, new.proto, fileno=new.detach())
+        ours.settimeout(patience)
+        return ours
 
 
-class _SecureConnection(HTTPSConnection):
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        _wait_for_answer(self)
-        return super().getresponse()
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
 
 
 class _Pool(HTTPConnectionPool):

@@ -5,11 +5,16 @@ Requests on their way at once in one thread, over real connections.
 from __future__ import annotations
 
 import gc
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socket import socket
 from threading import Event, Thread
 from typing import Any
 
@@ -23,16 +28,28 @@ Ask = Callable[[str], bytes]
 
 class _Server(ThreadingHTTPServer):
     """
-    Answers with the path, after as many seconds as it says, or when it is let go.
+    Answers with the path, after as many seconds as it says, or when it is let go; "/begins" behind it: begins at once,
+    and waits in the middle.
 
     Attributes:
         left: A connection was closed by who asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self._context = context
+        self.scheme = "https" if context else "http"
         self.let_go = Event()
         self.left = Event()
+
+    def get_request(self) -> tuple[socket, Any]:
+        """
+        TLS is left to whoever reads first, so that one connection does not keep the next waiting.
+        """
+        connection, address = super().get_request()
+        if self._context:
+            connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def handle_error(self, *_: object) -> None:
         """
@@ -45,14 +62,22 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        if self.path == "/held":
-            self.server.let_go.wait(5)
-        else:
-            time.sleep(float(self.path[1:]))
+        until, _, begins = self.path[1:].partition("/")
+        if not begins:
+            self._wait(until)
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.path)))
         self.end_headers()
-        self.wfile.write(self.path.encode())
+        if begins:
+            self.wfile.write(self.path[:2].encode())
+            self._wait(until)
+        self.wfile.write(self.path[2 if begins else 0 :].encode())
+
+    def _wait(self, until: str) -> None:
+        if until == "held":
+            self.server.let_go.wait(5)
+        else:
+            time.sleep(float(until))
 
     def finish(self) -> None:
         super().finish()
@@ -62,12 +87,41 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(name="server")
-def _server() -> Iterator[_Server]:
+@pytest.fixture(name="certificate", scope="module")
+def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    One for 127.0.0.1, with its key.
+    """
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    return a_certificate(tmp_path_factory.mktemp("tls") / "both.pem")
+
+
+def a_certificate(both: Path) -> Path:
+    """
+    Signed by itself, in one file with its key.
+    """
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-nodes", "-days", "2", *curve, *subject, "-keyout", "-", "-out", "-"],
+        check=True,
+        capture_output=True,
+    )
+    both.write_bytes(made.stdout)
+    return both
+
+
+@pytest.fixture(name="server", params=["http", "https"])
+def _server(request: pytest.FixtureRequest) -> Iterator[_Server]:
     """
     Somebody who answers.
     """
-    with _Server() as server:
+    context = None
+    if request.param == "https":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(request.getfixturevalue("certificate"))
+    with _Server(context) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield server
         server.let_go.set()
@@ -75,12 +129,16 @@ def _server() -> Iterator[_Server]:
 
 
 @pytest.fixture(name="ask")
-def _ask(server: _Server) -> Ask:
+def _ask(server: _Server, request: pytest.FixtureRequest) -> Ask:
     """
     A question to the server, whose answers are awaited for 0.4 seconds.
     """
-    http = stepping_aside(urllib3.PoolManager(retries=False, timeout=0.4))
-    return lambda path: http.request("GET", f"http://127.0.0.1:{server.server_port}{path}").data
+    trusted = None
+    if server.scheme == "https":
+        trusted = urllib3.util.create_urllib3_context()
+        trusted.load_verify_locations(request.getfixturevalue("certificate"))
+    http = stepping_aside(urllib3.PoolManager(retries=False, timeout=0.4, ssl_context=trusted))
+    return lambda path: http.request("GET", f"{server.scheme}://127.0.0.1:{server.server_port}{path}").data
 
 
 def all_of(strands: Strands) -> Iterator[Future[Any]]:
@@ -158,12 +216,13 @@ def test_an_error_is_the_calls_own(ask: Ask) -> None:
         wrong.result()
 
 
-def test_silence_ends(ask: Ask) -> None:
+@pytest.mark.parametrize("path", ["/held", "/held/begins"])
+def test_silence_ends(ask: Ask, path: str) -> None:
     """
-    An answer that does not come in time is given up as it would be elsewhere, and keeps no other waiting.
+    An answer that does not come in time, or not to its end, is given up as it would be elsewhere, and keeps no other waiting.
     """
     strands, begun = Strands(), time.monotonic()
-    silent = strands.submit(partial(ask, "/held"))
+    silent = strands.submit(partial(ask, path))
     heard = [strands.submit(partial(ask, "/0.1")) for _ in range(3)]
 
     assert {*strands.ended(), *strands.ended(), *strands.ended()} == set(heard)
