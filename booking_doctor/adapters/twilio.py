@@ -118,6 +118,8 @@ class TwilioLog:
         """
         The pages of all walks as they come, and what broke a walk off where something did.
         """
+        # NOTE: whoever collects may have been busy for long, also before the first page; that is no fault of Twilio's.
+        self._tries.progressed()
         while reading.asked:
             for future in reading.strands.ended():
                 walk = reading.asked.pop(future)
@@ -125,7 +127,6 @@ class TwilioLog:
                 self._go_on(reading, walk, came)
                 yield came
                 if isinstance(came, Page):
-                    # NOTE: whoever collects may have been busy with it for long, and that is no fault of Twilio's.
                     self._tries.progressed()
         if reading.refused is not None:
             yield from (Unread(walk.day, reading.refused) for walk in reading.walks)

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from signal import SIGINT, raise_signal
 from socket import socket
 from threading import Event, Thread
 from typing import Any
@@ -214,6 +215,24 @@ def test_an_error_is_the_calls_own(ask: Ask) -> None:
     assert right.result() == b"/0"
     with pytest.raises(ZeroDivisionError):
         wrong.result()
+
+
+def test_ctrl_c_is_everybodys(ask: Ask) -> None:
+    """
+    It ends what is done just then, in a strand as elsewhere, and is kept for nobody's result.
+    """
+    strands = Strands()
+    other = strands.submit(partial(ask, "/0.1"))
+
+    def interrupted() -> None:
+        pause(0.01)
+        raise_signal(SIGINT)
+
+    strands.submit(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        strands.ended()
+    assert strands.ended() == [other]
+    assert strands.ended() == []
 
 
 @pytest.mark.parametrize("path", ["/held", "/held/begins"])

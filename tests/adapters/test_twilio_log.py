@@ -735,6 +735,20 @@ def test_a_slow_consumer_is_no_lack_of_progress(
     assert simulator.faults.unused() == []
 
 
+def test_a_late_consumer_is_no_lack_of_progress(simulator: TwilioSimulator) -> None:
+    """
+    Nor does the time before anybody asks for the first page.
+    """
+    simulator.faults.add(Fault.server_error())
+    log = TwilioLog(access(simulator), patience=replace(BRISK, give_up_after=0.2))
+
+    pages = log.pages(ONE_DAY)
+    time.sleep(0.3)
+
+    assert gaps(list(pages)) == {}
+    assert simulator.faults.unused() == []
+
+
 def test_one_patience_for_all_days(simulator: TwilioSimulator) -> None:
     """
     When Twilio goes away for good, the days still to come are asked for once and not waited for again.
@@ -844,6 +858,22 @@ def test_one_broken_day(account: TwilioAccount, simulator: TwilioSimulator, faul
     assert [broken] == list(gaps(items))
     assert len(items) == 7
     assert len(sids(items, DAY - timedelta(days=3))) == 1
+
+
+def test_a_silent_day_keeps_no_other_waiting(simulator: TwilioSimulator) -> None:
+    """
+    While one day is waited for, all others are read.
+    """
+    log = TwilioLog(access(simulator), patience=replace(BRISK, read_timeout=1, give_up_after=0.1))
+    simulator.faults.add(Fault.hang(), times=None, on=on_day())
+    begun = time.monotonic()
+
+    items = list(log.pages(last_days(6)))
+
+    assert [item.day for item in items if isinstance(item, Unread)] == [items[-1].day] == [DAY]
+    others = [request for request in simulator.requests if request not in walked(simulator)]
+    assert len(others) == 6
+    assert max(request.monotonic_s for request in others) - begun < 0.5
 
 
 def test_broken_scan(account: TwilioAccount, simulator: TwilioSimulator, log: TwilioLog) -> None:
