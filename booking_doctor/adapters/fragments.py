@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from booking_doctor.adapters.postgres import Database
+from booking_doctor.adapters.postgres import ColumnFacts, Database
 from booking_doctor.repair.steps import Image, Step
 
 
@@ -118,12 +118,13 @@ class Fragments:
         """
         The text as the column's type. Character types take it as it is: a cast would cut what is too long.
         """
-        type_ = self._type(table, name)
-        characters = type_.partition("(")[0] in {"text", "character varying", "character"}
-        return value if characters else f"CAST({value} AS {type_})"
+        return value if self._facts(table, name).characters else f"CAST({value} AS {self._type(table, name)})"
 
     def _type(self, table: str, name: str) -> str:
-        return verbatim(self._database.columns(table)[self._database.tables[table].c[name].name].type)
+        return verbatim(self._facts(table, name).type)
+
+    def _facts(self, table: str, name: str) -> ColumnFacts:
+        return self._database.columns(table)[self._database.tables[table].c[name].name]
 
 
 def planned(names: Iterable[str]) -> str:

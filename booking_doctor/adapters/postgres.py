@@ -57,11 +57,13 @@ class ColumnFacts:
         required: NOT NULL, and nothing fills it by itself.
         not_null: NOT NULL.
         filled: The database fills it: a default, an identity, a generated column.
+        characters: It holds text, of whatever type or domain.
     """
 
     type: str
     not_null: bool
     filled: bool
+    characters: bool
 
     @property
     def required(self) -> bool:
@@ -109,7 +111,8 @@ class Database:
         Raises:
             DatabaseError: Whatever went wrong in it.
         """
-        with self._transaction(self._limits(self.timeouts.writing)) as connection:
+        # NOTE: at another level, which may be the default here, what others do while a lock is waited for would not be seen.
+        with self._transaction(self._limits(self.timeouts.writing), before=_READ_COMMITTED) as connection:
             yield connection
 
     @contextmanager
@@ -154,7 +157,7 @@ class Database:
         limits = {**self._limits(self.timeouts.writing), "idle_in_transaction_session_timeout": "0"}
         # NOTE: at another level, which may be the default here, it would keep a snapshot, and an index that is built
         # concurrently waits for those.
-        with self._transaction(limits, before="SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ") as connection:
+        with self._transaction(limits, before=_READ_COMMITTED) as connection:
             yield connection
 
     def close(self) -> None:
@@ -238,7 +241,8 @@ class Database:
             with self.reading() as connection:
                 rows = connection.execute(_COLUMNS, {"table": self.quoted(self.tables[table])}).all()
             self._columns[table] = {
-                row.name: ColumnFacts(type=row.type, not_null=row.nn, filled=row.filled) for row in rows
+                row.name: ColumnFacts(type=row.type, not_null=row.nn, filled=row.filled, characters=row.characters)
+                for row in rows
             }
         return self._columns[table]
 
@@ -318,10 +322,13 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
     return driver
 
 
+_READ_COMMITTED: Final = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+
 _COLUMNS: Final = text(
     "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS nn,"
-    " a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '' AS filled"
-    " FROM pg_attribute a WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped"
+    " a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '' AS filled, t.typcategory = 'S' AS characters"
+    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+    " WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped"
 )
 
 _ENUM_LABELS: Final = text(

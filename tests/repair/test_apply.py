@@ -443,7 +443,7 @@ LATE = (
         ),
         (
             new_trigger("BEGIN IF NEW.body = 'Text 2' THEN NEW.status = 'x'; NEW.body = ''; END IF; RETURN NEW; END"),
-            "a trigger would store another body, status",
+            "the database would store another body, status",
         ),
         (
             new_trigger("BEGIN IF NEW.body = 'Text 2' THEN NEW.message_sid = 'x'; END IF; RETURN NEW; END"),
@@ -454,7 +454,7 @@ LATE = (
                 "BEGIN UPDATE messages SET body = 'x' WHERE id = NEW.id AND body = 'Text 2'; RETURN NULL; END",
                 "AFTER INSERT ON messages FOR EACH ROW",
             ),
-            "a trigger would store another body",
+            "the database would store another body",
         ),
         (
             new_trigger(
@@ -525,15 +525,15 @@ def test_stamp_of_a_planned_column(bench: Bench) -> None:
     receipt = bench.apply(plan_of(insertion(1), insertion(2)))
 
     assert receipt.written == []
-    assert set(reasons(receipt.left).values()) == {"a trigger would store another created_at"}
+    assert set(reasons(receipt.left).values()) == {"the database would store another created_at"}
     assert bench.sql("SELECT * FROM messages") == []
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("BEGIN NEW.metadata = OLD.metadata; RETURN NEW; END", "a trigger would store another metadata"),
-        ("BEGIN RETURN NULL; END", "a trigger would store another metadata"),
+        ("BEGIN NEW.metadata = OLD.metadata; RETURN NEW; END", "the database would store another metadata"),
+        ("BEGIN RETURN NULL; END", "the database would store another metadata"),
         ("BEGIN RAISE 'no'; END", "a trigger or function refused (error P0001)"),
     ],
 )
