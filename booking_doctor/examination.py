@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Final, TypeVar
 
 from booking_doctor.checks import CATALOGUE
@@ -180,16 +180,20 @@ class Chart:
             first = question not in self._answers
             answer: Future[_Known] = self._answers.setdefault(question, Future())
         if first:
-            # NOTE: whoever has doubts may have answered meanwhile.
-            try:
-                found = ask()
-            except BaseException as error:  # noqa: BLE001  whatever it was, it is everybody's answer
-                with suppress(InvalidStateError):
-                    answer.set_exception(error)
-            else:
-                with suppress(InvalidStateError):
-                    answer.set_result(found)
+            # NOTE: in a thread of its own, because whoever has doubts may answer meanwhile; then nobody waits any longer.
+            Thread(target=_answer, args=(ask, answer), daemon=True).start()
         return answer.result()
+
+
+def _answer(ask: Callable[[], _Known], answer: Future[_Known]) -> None:
+    try:
+        found = ask()
+    except BaseException as error:  # noqa: BLE001  whatever it was, it is everybody's answer
+        with suppress(InvalidStateError):
+            answer.set_exception(error)
+    else:
+        with suppress(InvalidStateError):
+            answer.set_result(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

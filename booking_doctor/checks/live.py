@@ -91,7 +91,7 @@ def _let_in(evidence: Evidence) -> str | None:
 def _refused_by_the_database(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     name = _database_variable(evidence)
     try:
-        database_facts(evidence.database)
+        evidence.once(_of_the_database)
     except DatabaseForbidden as error:
         yield Fault(
             subject=f"env/{name}",
@@ -208,7 +208,7 @@ def env_database_read_only(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
     """
     name = _database_variable(evidence)
     try:
-        facts = database_facts(evidence.database)
+        facts = evidence.once(_of_the_database)
     except DatabaseForbidden as error:
         yield BlindSpot(subject=f"env/{name}", kind=error.kind, reason=error.sentence)
         return
@@ -220,6 +220,10 @@ def env_database_read_only(evidence: Evidence) -> Iterator[Fault | BlindSpot]:
             remedy=f"Set {name} to the primary server, as a role that may write.",
             evidence=dict(facts),
         )
+
+
+def _of_the_database(evidence: Evidence) -> Mapping[str, Any]:
+    return database_facts(evidence.database)
 
 
 def database_facts(database: Queries) -> Mapping[str, Any]:
