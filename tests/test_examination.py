@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from booking_doctor import examination
 from booking_doctor.checks import CATALOGUE, select
 from booking_doctor.checks.check import Evidence
 from booking_doctor.doctor import Doctor, Request
@@ -256,6 +257,33 @@ def test_a_database_that_does_not_answer_is_asked_once() -> None:
         with pytest.raises(DatabaseUnreachable):
             _ = evidence.database
     assert len(asked) == 1
+
+
+def test_the_first_to_ask_is_freed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where the database falls silent, whoever put the question waits no longer than those who came later.
+    """
+    monkeypatch.setattr(examination, "ALIVE_S", 0.05)
+    silent, asked = Event(), Event()
+
+    def rows(_: str, **__: object) -> list[dict[str, Any]]:
+        if asked.is_set():
+            silent.wait(5)
+        return []
+
+    def compare() -> None:
+        asked.set()
+        silent.wait(5)
+
+    evidence = chart(open_database=lambda: SimpleNamespace(rows=rows), compare=compare)
+    assert evidence.database
+    with ThreadPoolExecutor() as executor:
+        first = executor.submit(lambda: evidence.comparison)
+        assert asked.wait(5)
+        evidence.doubt_database(executor)
+        with pytest.raises(DatabaseUnreachable, match="stopped answering"):
+            first.result(1)
+        silent.set()
 
 
 def test_several_ask_at_once() -> None:
