@@ -276,7 +276,7 @@ def test_the_first_to_ask_is_freed_too(monkeypatch: pytest.MonkeyPatch) -> None:
         silent.wait(5)
 
     evidence = chart(open_database=lambda: SimpleNamespace(rows=rows), compare=compare)
-    assert evidence.database
+    assert evidence.database is not None
     with ThreadPoolExecutor() as executor:
         first = executor.submit(lambda: evidence.comparison)
         assert asked.wait(5)
