@@ -294,6 +294,7 @@ def limits(*, span: int = 4000, kept: int = 20_000, lookup: int = 1000) -> Itera
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_SPAN_MESSAGES", span)
+        patch.setattr(module, "_WAITING_MESSAGES", 2 * span)
         patch.setattr(module, "_KEPT_LEFTOVERS", kept)
         patch.setattr(module, "_LOOKUP", lookup)
         yield
