@@ -120,7 +120,7 @@ def repair(variables: Variables, window: Window) -> dict[str, Any]:
     run_id = applied.run.id
     (shown, _), showing = _timed(lambda: doctor.plan_undo(run_id, Disclosure(), allow_triggers=False))
     undone, undoing = _timed(lambda: doctor.undo(run_id, shown, batch_size=options.batch_size))
-    assert undone.summary == {"applied": steps, "left": 0}
+    assert undone.summary == {"restored": steps, "left": 0}
     return {
         "rows": steps,
         "planning": planning,
