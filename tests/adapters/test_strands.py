@@ -11,11 +11,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from signal import SIGINT, raise_signal
-from socket import socket
+from socket import create_connection, socket
 from threading import Event, Thread
 from typing import Any
 
@@ -74,6 +75,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait(until)
         self.wfile.write(self.path[2 if begins else 0 :].encode())
 
+    def do_CONNECT(self) -> None:
+        host, _, port = self.path.partition(":")
+        with create_connection((host, int(port))) as target:
+            self.send_response(200)
+            self.end_headers()
+            Thread(target=_carry, args=(target, self.connection), daemon=True).start()
+            _carry(self.connection, target)
+        self.close_connection = True
+
     def _wait(self, until: str) -> None:
         if until == "held":
             self.server.let_go.wait(5)
@@ -86,6 +96,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def _carry(source: socket, sink: socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
 
 
 @pytest.fixture(name="certificate", scope="module")
@@ -118,10 +134,20 @@ def _server(request: pytest.FixtureRequest) -> Iterator[_Server]:
     """
     Somebody who answers.
     """
+    secure = request.param == "https"
+    with serving(request.getfixturevalue("certificate") if secure else None) as server:
+        yield server
+
+
+@contextmanager
+def serving(certificate: Path | None) -> Iterator[_Server]:
+    """
+    A server, over TLS if it has a certificate.
+    """
     context = None
-    if request.param == "https":
+    if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(request.getfixturevalue("certificate"))
+        context.load_cert_chain(certificate)
     with _Server(context) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield server
@@ -134,12 +160,18 @@ def _ask(server: _Server, request: pytest.FixtureRequest) -> Ask:
     """
     A question to the server, whose answers are awaited for 0.4 seconds.
     """
-    trusted = None
-    if server.scheme == "https":
-        trusted = urllib3.util.create_urllib3_context()
-        trusted.load_verify_locations(request.getfixturevalue("certificate"))
+    trusted = trusting(request.getfixturevalue("certificate")) if server.scheme == "https" else None
     http = stepping_aside(urllib3.PoolManager(retries=False, timeout=0.4, ssl_context=trusted))
     return lambda path: http.request("GET", f"{server.scheme}://127.0.0.1:{server.server_port}{path}").data
+
+
+def trusting(certificate: Path) -> ssl.SSLContext:
+    """
+    What accepts that certificate.
+    """
+    trusted = urllib3.util.create_urllib3_context()
+    trusted.load_verify_locations(certificate)
+    return trusted
 
 
 def all_of(strands: Strands) -> Iterator[Future[Any]]:
@@ -166,7 +198,32 @@ def test_answers_are_awaited_together(ask: Ask) -> None:
         strands.submit(partial(ask, path))
 
     assert [future.result() for future in all_of(strands)] == [b"/0", b"/0.1", b"/0.2", b"/0.3"]
-    assert time.monotonic() - begun < 0.3 + 0.2
+    assert time.monotonic() - begun < 0.3 + 0.2 + 0.1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_through_a_proxy(certificate: Path, scheme: str) -> None:
+    """
+    A tunnel keeps nobody waiting either, whichever way the proxy itself is spoken to; certificates are demanded in it.
+    """
+    trusted = trusting(certificate)
+    with serving(certificate) as server, serving(certificate if scheme == "https" else None) as proxy:
+        to, way = f"https://127.0.0.1:{server.server_port}", f"{scheme}://127.0.0.1:{proxy.server_port}"
+        through = partial(urllib3.ProxyManager, way, proxy_ssl_context=trusted, retries=False, timeout=0.5)
+        http = stepping_aside(through(ssl_context=trusted))
+        strands = Strands()
+        for path in ("/held", "/0.2", "/0"):
+            strands.submit(partial(http.request, "GET", to + path))
+
+        *heard, silent = all_of(strands)
+        assert [future.result().data for future in heard] == [b"/0", b"/0.2"]
+        with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+            silent.result()
+        distrusting = stepping_aside(through(ssl_context=urllib3.util.create_urllib3_context()))
+        refused = strands.submit(partial(distrusting.request, "GET", to + "/0"))
+        assert [*all_of(strands)] == [refused]
+        with pytest.raises(urllib3.exceptions.SSLError):
+            refused.result()
 
 
 def test_a_request_is_on_its_way_at_once(server: _Server, ask: Ask) -> None:
@@ -245,7 +302,7 @@ def test_silence_ends(ask: Ask, path: str) -> None:
     heard = [strands.submit(partial(ask, "/0.1")) for _ in range(3)]
 
     assert {*strands.ended(), *strands.ended(), *strands.ended()} == set(heard)
-    assert time.monotonic() - begun < 0.3
+    assert time.monotonic() - begun < 0.4
     assert strands.ended() == [silent]
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
         silent.result()
