@@ -1,8 +1,8 @@
 """
 Writes rows together with their journal, and takes them back: `booking_doctor.repair.executor.Ledger` on PostgreSQL.
 
-What was written is read again before it is committed, after every trigger has had its say: a row that is not as it was to
-be is taken out of the batch and named, the rest of the batch stands.
+Where anything may have a say in what is stored, it is read again before it is committed, after every trigger: a row that is
+not as it was to be is taken out of the batch and named, the rest of the batch stands.
 """
 
 from __future__ import annotations
