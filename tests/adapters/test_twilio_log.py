@@ -762,7 +762,8 @@ def test_one_patience_for_all_days(simulator: TwilioSimulator) -> None:
     assert len(gaps(items)) == 20
     assert time.monotonic() - begun < 1.5
     tries = Counter(request.query.get("DateSent") for request in simulator.requests)
-    assert sum(sorted(tries.values())[:19]) < 19 + 5
+    # NOTE: more than once where the patience of the first had a few hundredths of a second left; it has a dozen tries itself.
+    assert sum(sorted(tries.values())[:19]) < 2 * 19
 
 
 @pytest.fixture(name="closed_port")
