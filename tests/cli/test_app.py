@@ -50,6 +50,7 @@ from booking_doctor.errors import (
 )
 from booking_doctor.findings import Report, Window
 from booking_doctor.report import FORMATS, Canvas
+from booking_doctor.sandbox.incidents import World, december_incident
 
 NOW: Final = datetime(2025, 12, 8, 12, 0, 0, 250_000, tzinfo=UTC)
 NOON: Final = NOW.replace(microsecond=0)
@@ -739,7 +740,7 @@ def test_links_where_they_are_known(monkeypatch: pytest.MonkeyPatch, environment
 DRIVERS: Final = {"sqlalchemy", "psycopg", "twilio", "requests", "urllib3", "phonenumbers", "msgspec"}
 
 
-def loaded(words: list[str]) -> tuple[str, set[str]]:
+def loaded(words: list[str], **variables: str) -> tuple[str, set[str]]:
     """
     What the console script prints, and the top-level modules that it loads for it.
     """
@@ -752,7 +753,11 @@ def loaded(words: list[str]) -> tuple[str, set[str]]:
         finally:
             print("MODULES", *sorted({{name.partition(".")[0] for name in sys.modules}}))
     """
-    end = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=True, text=True)
+    environment = {**os.environ, **variables}
+    end = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=False, text=True, env=environment
+    )
+    assert end.returncode in set(ExitCode), end.stderr
     said, _, modules = end.stdout.partition("MODULES")
     return said, set(modules.split())
 
@@ -775,6 +780,27 @@ def test_help_loads_no_driver() -> None:
 
     assert "Usage: booking-doctor" in said
     assert not modules & (DRIVERS | {"rich"})
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (["check-env"], set[str]()),
+        (["check-schema"], {"sqlalchemy", "psycopg", "msgspec"}),
+        (["jobs", "status"], {"sqlalchemy", "psycopg", "msgspec"}),
+        (["bookings"], {"sqlalchemy", "psycopg", "msgspec", "urllib3", "greenlet", "phonenumbers"}),
+    ],
+    ids=lambda case: "-".join(case) if isinstance(case, list) else "",
+)
+def test_a_command_loads_what_it_needs(scene: World, words: list[str], needed: set[str]) -> None:
+    """
+    Most of a short command's time goes into loading, so none loads drivers that it does not ask anything.
+    """
+    december_incident(scene)
+    said, modules = loaded([*words, "--format", "short"], **scene.environment())
+
+    assert said
+    assert modules & (DRIVERS | {"greenlet", "jinja2", "fastapi", "uvicorn", "apprise"}) - {"msgspec"} <= needed
 
 
 def test_python_m_runs_it() -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from booking_doctor import bootstrap
+from booking_doctor.bootstrap import doctors, sources
 from booking_doctor.checks.shapes import SHAPES
 from booking_doctor.cli.app import COMMANDS, app
 from booking_doctor.report import FORMATS
@@ -473,8 +473,8 @@ def test_no_value_is_in_the_traceback_of_a_bug(here: Path, monkeypatch: pytest.M
     def broken(variables: Mapping[str, str], **_: object) -> None:
         raise ValueError(variables)
 
-    for name in ("database_settings", "twilio_settings", "preferences"):
-        monkeypatch.setattr(bootstrap, name, broken)
+    for module, name in ((sources, "database_settings"), (sources, "twilio_settings"), (doctors, "preferences")):
+        monkeypatch.setattr(module, name, broken)
     said = written("-vv", "check-env", "--live", **canaries("{}"))
 
     assert "Traceback (most recent call last):" in said.partition("SystemExit")[0]
