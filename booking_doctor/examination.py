@@ -21,7 +21,7 @@ from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison
 from booking_doctor.errors import DatabaseUnreachable, NotConfigured, SettingsError, SourceError
 from booking_doctor.evidence import Account, Application, ExpectedBuild, HostingPlatform, Log, Queries, VariableSource
-from booking_doctor.findings import Disclosure, Finding, JSONValue, Skipped, Window
+from booking_doctor.findings import Disclosure, Finding, JSONValue, Progress, Silent, Skipped, Window
 from booking_doctor.probe import Traces
 from booking_doctor.settings import Ignored
 
@@ -241,13 +241,18 @@ class Examination:
 
 
 def examine(
-    checks: Sequence[Check], evidence: Evidence, executor: Executor, ignored: Sequence[Ignored], today: date
+    checks: Sequence[Check],
+    evidence: Evidence,
+    executor: Executor,
+    ignored: Sequence[Ignored],
+    today: date,
+    progress: Progress = Silent(),
 ) -> Examination:
     """
     Make the checks. An ignored finding counts again from the day its entry ends.
     """
     doubt = partial(evidence.doubt_database, executor) if isinstance(evidence, Chart) else None
-    outcomes = run(checks, evidence, executor, late=doubt)
+    outcomes = run(checks, evidence, executor, late=doubt, progress=progress)
     findings = findings_of(outcomes)
     living_with = {entry.fingerprint for entry in ignored if today < entry.until}
     lapsed = {entry.fingerprint for entry in ignored} - living_with

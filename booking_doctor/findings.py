@@ -507,6 +507,11 @@ class Progress(Protocol):
         So many of *total* steps are in the database.
         """
 
+    def checked(self, done: int, total: int) -> None:
+        """
+        So many of *total* checks have ended.
+        """
+
 
 class Silent:
     """
@@ -519,6 +524,7 @@ class Silent:
     def day_done(self) -> None: ...  # noqa: D102
     def waiting(self, seconds: float, reason: str) -> None: ...  # noqa: D102
     def written(self, steps: int, total: int) -> None: ...  # noqa: D102
+    def checked(self, done: int, total: int) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

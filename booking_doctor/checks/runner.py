@@ -18,7 +18,7 @@ from typing import Final
 
 from booking_doctor.checks.check import BlindSpot, Check, Evidence, Fault
 from booking_doctor.errors import NotConfigured, NotHere, SettingsError, SourceError
-from booking_doctor.findings import Finding, Severity, SkipKind, Skipped
+from booking_doctor.findings import Finding, Progress, Severity, Silent, SkipKind, Skipped
 
 AT_ONCE: Final = 4
 """A remote database answers in tens of milliseconds, so several checks ask at a time; each takes a connection."""
@@ -50,7 +50,11 @@ class Outcome:
 
 
 def run(
-    checks: Sequence[Check], evidence: Evidence, executor: Executor, late: Callable[[], object] | None = None
+    checks: Sequence[Check],
+    evidence: Evidence,
+    executor: Executor,
+    late: Callable[[], object] | None = None,
+    progress: Progress = Silent(),
 ) -> list[Outcome]:
     """
     Make the checks, several at a time. Outcomes come in the checks' order.
@@ -65,6 +69,7 @@ def run(
     waiting, looking = list(checks), dict[Future[None], _Look]()
     known = {check.name for check in checks}
     while waiting or looking:
+        progress.checked(len(outcomes), len(checks))
         ready = [check for check in waiting if outcomes.keys() >= known.intersection(check.after)]
         quick = [check for check in ready if check.limit_s <= QUICK_S]
         room = AT_ONCE - sum(look.check.limit_s <= QUICK_S for look in looking.values())
@@ -82,6 +87,7 @@ def run(
             if not future.done() and late:
                 late()
             outcomes[look.check.name] = look.outcome(future)
+    progress.checked(len(outcomes), len(checks))
     return [outcomes[check.name] for check in checks]
 
 

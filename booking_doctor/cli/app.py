@@ -557,7 +557,13 @@ class _StderrHandler(logging.Handler):
 # Options
 
 
-def _format(name: str | Format) -> Format:
+def format_named(name: str | Format) -> Format:
+    """
+    What an option's value means.
+
+    Raises:
+        BadParameter: There is no such format.
+    """
     if isinstance(name, Format):
         return name
     if name not in FORMATS:
@@ -566,17 +572,22 @@ def _format(name: str | Format) -> Format:
     return FORMATS[name]
 
 
-def _names_of_formats(incomplete: str) -> list[str]:
+def names_of_formats(incomplete: str) -> list[str]:
+    """
+    What an option's value may become.
+    """
     return [name for name in FORMATS if name.startswith(incomplete)]
 
+
+FORMAT_NAMES: Final = f"<{'|'.join(FORMATS)}>"
 
 FormatOption = Annotated[
     Format,
     typer.Option(
         "--format",
-        parser=_format,
-        metavar=f"<{'|'.join(FORMATS)}>",
-        autocompletion=_names_of_formats,
+        parser=format_named,
+        metavar=FORMAT_NAMES,
+        autocompletion=names_of_formats,
         show_default=False,
         help=f"How the report is written; {TERMINAL.name} unless given.",
     ),

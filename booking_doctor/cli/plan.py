@@ -4,11 +4,12 @@ The command that writes an incident's action plan.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final
 
 import typer
 
 from booking_doctor.cli.app import (
+    FORMAT_NAMES,
     AllSendersOption,
     FailOnOption,
     OutputOption,
@@ -17,11 +18,27 @@ from booking_doctor.cli.app import (
     TwilioLogOption,
     UntilOption,
     app,
+    format_named,
+    names_of_formats,
 )
 from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
 from booking_doctor.findings import FailOn
-from booking_doctor.report import Format
+from booking_doctor.report import FORMATS, Format
+
+MARKDOWN: Final = FORMATS["markdown"]
+
+PlanFormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        parser=format_named,
+        metavar=FORMAT_NAMES,
+        autocompletion=names_of_formats,
+        show_default=False,
+        help=f"How the plan is written, {MARKDOWN.name} unless given; json has all of it, the others what was found.",
+    ),
+]
 
 
 @app.command()
@@ -34,7 +51,7 @@ def action_plan(
     twilio_log: TwilioLogOption = None,
     expect_commit: ExpectCommitOption = None,
     expect_deployment: ExpectDeploymentOption = None,
-    format: Annotated[Literal["markdown", "json"], typer.Option("--format", help="How to write it.")] = "markdown",
+    format: PlanFormatOption = MARKDOWN,
     output: OutputOption = None,
     fail_on: FailOnOption = FailOn.ERROR,
     show_pii: ShowPiiOption = False,
@@ -59,5 +76,6 @@ def action_plan(
             twilio_log=twilio_log,
         )
         plan = opened.action_plan(replace(asked, expected_build=expected))
-    write = {"markdown": writing.markdown, "json": writing.json_document}[format]
-    finish(plan.report, Format(name=format, render=lambda *_: write(plan)), output, ctx.obj)
+    # NOTE: whoever watches wants what was found; only people and programs that read plans want the plan.
+    write = {"markdown": writing.markdown, "json": writing.json_document}.get(format.name)
+    finish(plan.report, replace(format, render=lambda *_: write(plan)) if write else format, output, ctx.obj)

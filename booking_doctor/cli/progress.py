@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from threading import RLock
+from threading import RLock, Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -139,7 +139,7 @@ def _drawing(console: Console | None) -> Iterator[Drawing]:
 
 class Bars:
     """
-    A bar for the days of the log that are read, and one for the steps that are written.
+    A bar for the days of the log that are read, one for the checks that are made, one for the steps that are written.
 
     Drawn only while something is under way: a question that is asked in between must not share its line with a bar.
     """
@@ -150,8 +150,9 @@ class Bars:
         self._reading: TaskID | None = None
         self._writing: TaskID | None = None
         self._files: TaskID | None = None
+        self._checks: TaskID | None = None
         self._days = self._days_done = self._pages = self._messages = 0
-        self._begun = monotonic()
+        self._begun = self._checking_since = monotonic()
 
     def read(self, done: int, total: int) -> None:
         """
@@ -217,6 +218,31 @@ class Bars:
             self._drawing.update(self._writing, completed=steps, total=total, words=f"{steps:,} of {total:,} steps")
             if steps == total:
                 self._drawing.stop()
+
+    def checked(self, done: int, total: int) -> None:
+        """
+        Begin or move a bar for the checks, drawn from the second second on; with the last it is taken away.
+        """
+        with self._lock:
+            if self._checks is None:
+                self._checks, self._checking_since = (
+                    self._drawing.add_task("checks", total=total, words=""),
+                    monotonic(),
+                )
+                soon = Timer(WORTH_SAYING_S, self._draw_checks)
+                soon.daemon = True
+                soon.start()
+            self._drawing.update(self._checks, completed=done, words=f"{done:,} of {total:,}")
+            self._draw_checks()
+            if done >= total:
+                self._drawing.remove_task(self._checks)
+                self._drawing.stop()
+                self._checks = None
+
+    def _draw_checks(self) -> None:
+        with self._lock:
+            if self._checks is not None and monotonic() - self._checking_since >= WORTH_SAYING_S:
+                self._drawing.start()
 
     def _show(self, words: str | None = None) -> None:
         if self._reading is None:

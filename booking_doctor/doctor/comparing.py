@@ -72,7 +72,12 @@ class Comparing(Reporting):
 
     def _examination(self, checks: Sequence[Check], evidence: Evidence) -> Examination:
         return examine(
-            checks, evidence, self._executor(len(checks)), self._preferences.ignored, self._started_at.date()
+            checks,
+            evidence,
+            self._executor(len(checks)),
+            self._preferences.ignored,
+            self._started_at.date(),
+            self._progress,
         )
 
 

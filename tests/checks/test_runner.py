@@ -27,7 +27,7 @@ from booking_doctor.errors import (
     SettingsError,
     TwilioRefused,
 )
-from booking_doctor.findings import FailOn, Severity, Verdict, Window
+from booking_doctor.findings import FailOn, Severity, Silent, Verdict, Window
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.settings import Ignored, Preferences
 
@@ -112,6 +112,30 @@ def test_passed_and_found() -> None:
     assert (first.made, first.findings, second.made) == (True, (), True)
     assert [finding.fingerprint for finding in second.findings] == ["job-b:job/1", "job-b:job/2"]
     assert skipped([first, second]) == []
+
+
+def test_progress_is_told_from_nothing_to_all() -> None:
+    """
+    Whatever becomes of a check, it counts once it has ended.
+    """
+
+    class Heard(Silent):
+        told: list[tuple[int, int]] = []  # noqa: RUF012  one listener only
+
+        def checked(self, done: int, total: int) -> None:
+            self.told.append((done, total))
+
+    with ThreadPoolExecutor(3) as threads:
+        run(
+            [made("a-b", well), made("c-d", ill("x"), "a-b"), made("e-f", raising(ValueError()))],
+            NAMES,
+            threads,
+            progress=Heard(),
+        )
+
+    assert Heard.told[0] == (0, 3)
+    assert Heard.told[-1] == (3, 3)
+    assert Heard.told == sorted(Heard.told)
 
 
 def test_a_blind_spot() -> None:

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from booking_doctor.cli.app import COMMANDS, app
+from booking_doctor.report import FORMATS
 from booking_doctor.sandbox.incidents import World, december_incident
 
 for _module in COMMANDS:
@@ -142,3 +143,17 @@ def test_a_relaxed_table(scene: World, call: Call) -> None:
     assert any("SET NOT NULL" in line for script in plan["way_back"] for line in script)
     [restore] = [item for item in plan["repairs"] if item["what"] == "Require a customer again"]
     assert restore["command"] == "booking-doctor migrate restore --apply"
+
+
+@pytest.mark.parametrize("format", sorted(set(FORMATS) - {"markdown", "json"}))
+def test_who_watches_gets_what_was_found(scene: World, call: Call, format: str) -> None:
+    """
+    Every other format is that of the diagnosis behind the plan, whose findings it has.
+    """
+    december_incident(scene)
+    plan, diagnosis = (call(f"{command} --format {format}") for command in ("action-plan", "diagnose"))
+
+    assert plan.exit_code == diagnosis.exit_code
+    first, other = (told.stdout.splitlines()[0].partition(" duration=")[0] for told in (plan, diagnosis))
+    assert first.replace("action-plan", "diagnose") == other
+    assert "unrecorded" in plan.stdout

@@ -4,6 +4,7 @@ Progress is for the person at the terminal, and for nobody else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
@@ -85,6 +86,27 @@ def test_files_have_a_bar_while_they_are_read() -> None:
         assert "5 of 20 MB" in rendered(progress, console)
         progress.read(20_000_000, 20_000_000)
         assert "MB" not in rendered(progress, console)
+
+
+def test_checks_have_a_bar_when_they_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    From the second second on, also while one of them hangs; what is quicker draws nothing.
+    """
+    monkeypatch.setattr(progress_module, "WORTH_SAYING_S", 0.1)
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None, _environ={})
+
+    with progress_for(Invocation(), console) as progress:
+        progress.checked(0, 2)
+        progress.checked(2, 2)
+        assert screen.getvalue() == ""
+        progress.checked(0, 1234)
+        progress.checked(1000, 1234)
+        assert screen.getvalue() == ""
+        time.sleep(0.3)
+        assert "1,000 of 1,234" in screen.getvalue()
+        progress.checked(1234, 1234)
+        assert "of 1,234" not in rendered(progress, console)
 
 
 def test_a_pause_is_shown_until_work_goes_on() -> None:
