@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import psycopg
 
+from booking_doctor.report import FORMATS
 from booking_doctor.sandbox.database import Cluster, embedded_postgres
 from tests.benchmarks.bookings import build_desk
 from tests.benchmarks.files import build_export
@@ -55,6 +56,12 @@ def main() -> None:
     )
     _start_up()
     _files(options.files, options.runs)
+    for findings in options.formats:
+        _formats(findings, options.runs)
+    _on_a_server(options)
+
+
+def _on_a_server(options: argparse.Namespace) -> None:
     with embedded_postgres(durable=True) as cluster:
         _table("reconcile, messages", "seconds", "messages/s", "peak MB", "requests", "floor s", "of it")
         for size in options.sizes:
@@ -90,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--booking", type=int, nargs="*", default=(), metavar="N", help="bookings among N customers, too"
     )
+    parser.add_argument("--formats", type=int, nargs="*", default=(), metavar="N", help="reports of N findings, too")
     parser.add_argument("--files", type=int, nargs="*", default=(), metavar="N", help="exports of so many lines, too")
     return parser.parse_args()
 
@@ -132,6 +140,14 @@ def _read(lines: int, runs: int) -> None:
         f"{seconds / floor:.2f}",
         f"{median(time['taken'] for time in times['read_file']):.2f}",
     )
+
+
+def _formats(findings: int, runs: int) -> None:
+    _table(f"a report of {findings:,} findings", "seconds", "MB", "peak MB")
+    for name in FORMATS:
+        times = [_measure("draw", {"FORMAT": name, "FINDINGS": str(findings)}) for _ in range(runs)]
+        middle = {figure: median(time[figure] for time in times) for figure in times[0]}
+        _row(name, f"{middle['seconds']:.2f}", f"{middle['bytes'] / 1e6:.2f}", f"{middle['peak']:.0f}")
 
 
 def _reconcile(cluster: Cluster, name: str, shape: Shape, runs: int) -> None:

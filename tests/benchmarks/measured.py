@@ -17,6 +17,7 @@ from booking_doctor.bootstrap import Doctor, Planned, Repair, Request, open_doct
 from booking_doctor.findings import Disclosure, Report, Silent, Window
 from tests.benchmarks.bookings import book
 from tests.benchmarks.files import read_file, read_file_floor
+from tests.benchmarks.formats import draw
 from tests.benchmarks.jobs import work, work_by_hand
 
 Variables = Mapping[str, str]
@@ -176,7 +177,19 @@ def _peak_mb() -> float:
 
 MEASURES: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     measure.__name__: measure
-    for measure in (reconcile, floor, repair, examine, diagnose, work, work_by_hand, book, read_file, read_file_floor)
+    for measure in (
+        reconcile,
+        floor,
+        repair,
+        examine,
+        diagnose,
+        work,
+        work_by_hand,
+        book,
+        read_file,
+        read_file_floor,
+        draw,
+    )
 }
 
 if __name__ == "__main__":
