@@ -53,7 +53,7 @@ LABELS: Final[Mapping[str, tuple[str, str]]] = {
     "update_message": ("  update message", "Twilio's value for the row's"),
     "assign_customer": ("  assign customer", "to a row that has none"),
     "restored": ("Restored", ""),
-    "left": ("Left", "no step covers them"),
+    "left": ("Left", "they stay as they are"),
     "applied": ("Applied", ""),
 }
 """
