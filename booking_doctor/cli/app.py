@@ -1,8 +1,9 @@
 """
 What the commands share: options, the one place where errors become exit codes, the one that writes.
 
-Commands live in the modules of `COMMANDS` and register themselves on `app`. They import what is heavy inside their
-functions, so that ``--help`` loads no driver; this module imports nothing but Typer.
+Commands live in the modules of `COMMANDS` and register themselves on `app`, which loads a module when one of its commands
+is meant. They import what is heavy inside their functions, so that ``--help`` loads no driver; this module imports nothing
+but Typer.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
 from booking_doctor import __version__
 from booking_doctor.errors import DoctorError, ExitCode, UsageError
@@ -85,7 +87,7 @@ class Invocation:
 
 class _Doctor(TyperGroup):
     """
-    The group of commands, inside the error boundary: no command can forget it.
+    The group of commands, inside the error boundary: no command can forget it. A command is loaded when it is meant.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  Typer's context type is private
@@ -94,10 +96,24 @@ class _Doctor(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
         """
-        In the order in which people need them; modules that use one another's options are loaded in another.
+        All of them, in the order in which people need them; modules that use one another's options are loaded in another.
         """
+        self._load(*COMMANDS)
         order = {name: place for place, name in enumerate(chain.from_iterable(COMMANDS.values()))}
         return sorted(super().list_commands(ctx), key=lambda name: order.get(name, len(order)))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
+        """
+        The command of that name; all are loaded where there is none, so that the nearest can be told.
+        """
+        if cmd_name not in self.commands:
+            self._load(*([module for module, names in COMMANDS.items() if cmd_name in names] or COMMANDS))
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, *modules: str) -> None:
+        for module in modules:
+            import_module(f"{__package__}.{module}")
+        self.commands = get_group(app).commands
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         with error_boundary(ctx):
@@ -121,8 +137,6 @@ def main() -> None:
     """
     try:
         with error_boundary():
-            for module in COMMANDS:
-                import_module(f"booking_doctor.cli.{module}")
             app(prog_name="booking-doctor")
     except typer.Exit as end:
         sys.exit(end.exit_code)

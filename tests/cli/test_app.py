@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from booking_doctor import __version__
+from booking_doctor.cli.app import COMMANDS as MODULES
 from booking_doctor.cli.app import (
     Invocation,
     _canvas,
@@ -742,7 +743,7 @@ DRIVERS: Final = {"sqlalchemy", "psycopg", "twilio", "requests", "urllib3", "pho
 
 def loaded(words: list[str], **variables: str) -> tuple[str, set[str]]:
     """
-    What the console script prints, and the top-level modules that it loads for it.
+    What the console script prints, and the modules that it loads for it.
     """
     code = f"""
         import sys
@@ -751,7 +752,7 @@ def loaded(words: list[str], **variables: str) -> tuple[str, set[str]]:
         try:
             main()
         finally:
-            print("MODULES", *sorted({{name.partition(".")[0] for name in sys.modules}}))
+            print("MODULES", *sys.modules)
     """
     environment = {**os.environ, **variables}
     end = subprocess.run(
@@ -801,6 +802,27 @@ def test_a_command_loads_what_it_needs(scene: World, words: list[str], needed: s
 
     assert said
     assert modules & (DRIVERS | {"greenlet", "jinja2", "fastapi", "uvicorn", "apprise"}) - {"msgspec"} <= needed
+
+
+def test_a_command_loads_no_other() -> None:
+    """
+    Of the modules that offer commands, only the one whose command is meant.
+    """
+    _, modules = loaded(["explain"])
+
+    assert {name for name in MODULES if f"booking_doctor.cli.{name}" in modules} == {"learn"}
+
+
+def test_the_nearest_command_is_told() -> None:
+    """
+    Of all there are, although none is loaded yet.
+    """
+    end = subprocess.run(
+        [sys.executable, "-m", "booking_doctor", "chek-env"], capture_output=True, check=False, text=True
+    )
+
+    assert end.returncode == ExitCode.USAGE
+    assert "check-env" in end.stderr
 
 
 def test_python_m_runs_it() -> None:
