@@ -111,7 +111,11 @@ class Lines(Silent):
 @contextmanager
 def _bars(console: Console | None) -> Iterator[Progress]:
     with _drawing(console) as drawing:
-        yield Bars(drawing)
+        bars = Bars(drawing)
+        try:
+            yield bars
+        finally:
+            bars.hide()
 
 
 @contextmanager
@@ -141,7 +145,8 @@ class Bars:
     """
     A bar for the days of the log that are read, one for the checks that are made, one for the steps that are written.
 
-    Drawn only while something is under way: a question that is asked in between must not share its line with a bar.
+    Drawn only while something is under way, and from its second second on: a question that is asked in between must not
+    share its line with a bar.
     """
 
     def __init__(self, drawing: Drawing) -> None:
@@ -152,29 +157,31 @@ class Bars:
         self._files: TaskID | None = None
         self._checks: TaskID | None = None
         self._days = self._days_done = self._pages = self._messages = 0
-        self._begun = self._checking_since = monotonic()
+        self._begun = monotonic()
+        self._soon: Timer | None = None
 
     def read(self, done: int, total: int) -> None:
         """
         Begin or move a bar for the files; once they are read it is taken away.
         """
         with self._lock:
-            self._drawing.start()
+            self._draw_soon()
             if self._files is None:
                 self._files = self._drawing.add_task("files", total=total, words="")
             words = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
             self._drawing.update(self._files, completed=done, total=total, words=words)
             if done >= total:
                 self._drawing.remove_task(self._files)
-                self._drawing.stop()
                 self._files = None
+                if self._checks is None:
+                    self.hide()
 
     def days(self, total: int) -> None:
         """
         Begin a bar; the log may be read twice, before an apply and after it.
         """
         with self._lock:
-            self._drawing.start()
+            self._draw_soon()
             if self._reading is not None:
                 self._drawing.remove_task(self._reading)
             self._reading = self._drawing.add_task("log", total=total, words="asking")
@@ -197,8 +204,8 @@ class Bars:
         with self._lock:
             self._days_done += 1
             self._show()
-            if self._days_done == self._days:
-                self._drawing.stop()
+            if self._days_done == self._days and self._checks is None:
+                self.hide()
 
     def waiting(self, seconds: float, reason: str) -> None:
         """
@@ -212,36 +219,47 @@ class Bars:
         Begin or move the second bar.
         """
         with self._lock:
-            self._drawing.start()
+            self._draw_soon()
             if self._writing is None:
                 self._writing = self._drawing.add_task("writing", total=total, words="")
             self._drawing.update(self._writing, completed=steps, total=total, words=f"{steps:,} of {total:,} steps")
             if steps == total:
-                self._drawing.stop()
+                self.hide()
 
     def checked(self, done: int, total: int) -> None:
         """
-        Begin or move a bar for the checks, drawn from the second second on; with the last it is taken away.
+        Begin or move a bar for the checks; with the last it is taken away.
         """
         with self._lock:
+            self._draw_soon()
             if self._checks is None:
-                self._checks, self._checking_since = (
-                    self._drawing.add_task("checks", total=total, words=""),
-                    monotonic(),
-                )
-                soon = Timer(WORTH_SAYING_S, self._draw_checks)
-                soon.daemon = True
-                soon.start()
+                self._checks = self._drawing.add_task("checks", total=total, words="")
             self._drawing.update(self._checks, completed=done, words=f"{done:,} of {total:,}")
-            self._draw_checks()
             if done >= total:
                 self._drawing.remove_task(self._checks)
-                self._drawing.stop()
+                self.hide()
                 self._checks = None
 
-    def _draw_checks(self) -> None:
+    def hide(self) -> None:
+        """
+        Take the bars from the screen, and draw none that was about to be.
+        """
         with self._lock:
-            if self._checks is not None and monotonic() - self._checking_since >= WORTH_SAYING_S:
+            if self._soon is not None:
+                self._soon.cancel()
+                self._soon = None
+            self._drawing.stop()
+
+    def _draw_soon(self) -> None:
+        if self._soon is None:
+            soon = self._soon = Timer(WORTH_SAYING_S, lambda: self._draw(soon))
+            soon.daemon = True
+            soon.start()
+
+    def _draw(self, soon: Timer) -> None:
+        # NOTE: a timer that has gone off can no longer be cancelled, and may have waited for the lock meanwhile.
+        with self._lock:
+            if self._soon is soon:
                 self._drawing.start()
 
     def _show(self, words: str | None = None) -> None:

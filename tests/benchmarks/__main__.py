@@ -56,8 +56,8 @@ def main() -> None:
     )
     _start_up()
     _files(options.files, options.runs)
-    for findings in options.formats:
-        _formats(findings, options.runs)
+    if options.formats:
+        _formats(options.formats, options.runs)
     _on_a_server(options)
 
 
@@ -97,7 +97,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--booking", type=int, nargs="*", default=(), metavar="N", help="bookings among N customers, too"
     )
-    parser.add_argument("--formats", type=int, nargs="*", default=(), metavar="N", help="reports of N findings, too")
+    parser.add_argument(
+        "--formats", type=int, nargs="?", const=10_000, metavar="N", help="a report of N findings in every format, too"
+    )
     parser.add_argument("--files", type=int, nargs="*", default=(), metavar="N", help="exports of so many lines, too")
     return parser.parse_args()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import StringIO
 
 import pytest
@@ -57,15 +58,18 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("width", "shown"), [(60, "200,000 messages"), (100, "200,000 messages, 200 pages, ")])
 def test_on_a_terminal_bars_are_drawn_and_taken_away(
-    width: int, shown: str, capsys: pytest.CaptureFixture[str]
+    width: int, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
     Every page is counted whichever thread read it; stdout stays clean, and the last thing drawn is erased.
     """
+    monkeypatch.setattr(progress_module, "WORTH_SAYING_S", 0.01)
     screen = StringIO()
     console = Console(file=screen, force_terminal=True, width=width, color_system=None, _environ={})
 
     with progress_for(Invocation(), console) as progress:
+        progress.days(4)
+        time.sleep(0.2)
         work(progress)
         drawn = rendered(progress, console)
 
@@ -107,6 +111,32 @@ def test_checks_have_a_bar_when_they_take_long(monkeypatch: pytest.MonkeyPatch) 
         assert "1,000 of 1,234" in screen.getvalue()
         progress.checked(1234, 1234)
         assert "of 1,234" not in rendered(progress, console)
+
+
+def test_what_is_quick_draws_nothing() -> None:
+    """
+    Whatever it does: a bar that only flashes up tells nobody anything.
+    """
+    screen = StringIO()
+    with progress_for(Invocation(), Console(file=screen, force_terminal=True, _environ={})) as progress:
+        work(progress)
+
+    assert screen.getvalue() == ""
+
+
+def test_nothing_is_drawn_once_the_work_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Also where it was interrupted before its bar was due: the cursor would stay hidden.
+    """
+    monkeypatch.setattr(progress_module, "WORTH_SAYING_S", 0.05)
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, _environ={})
+    with suppress(KeyboardInterrupt), progress_for(Invocation(), console) as progress:
+        progress.checked(0, 5)
+        raise KeyboardInterrupt
+    time.sleep(0.2)
+
+    assert screen.getvalue() == ""
 
 
 def test_a_pause_is_shown_until_work_goes_on() -> None:

@@ -34,6 +34,7 @@ from booking_doctor.findings import (
     StepView,
     Window,
 )
+from tests.report.commands import of_commands
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden"
 NOON: Final = datetime(2025, 12, 8, 12, tzinfo=UTC)
@@ -256,6 +257,7 @@ APPLIED: Final = replace(
 )
 
 SAMPLES: Final[Mapping[str, Report]] = {
+    **of_commands(HEALTHY),
     "healthy": HEALTHY,
     "findings": FINDINGS,
     "incomplete": INCOMPLETE,
