@@ -51,7 +51,7 @@ _STALE: Final = _found(
 )
 _STOPPED: Final = _found(
     "probe-stopped",
-    "booking/7f6c1a52-6a3f-4f0e-9a51-0d3c1b2a4e5f",
+    "deployment/book.example",
     "The booking was stored without its text: metadata is empty after 10 seconds.",
     "Run `booking-doctor diagnose`.",
     Severity.ERROR,
