@@ -5,9 +5,7 @@ Requests on their way at once in one thread, over real connections.
 from __future__ import annotations
 
 import gc
-import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -102,31 +100,6 @@ def _carry(source: socket, sink: socket) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
-
-
-@pytest.fixture(name="certificate", scope="module")
-def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    One for 127.0.0.1, with its key.
-    """
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    return a_certificate(tmp_path_factory.mktemp("tls") / "both.pem")
-
-
-def a_certificate(both: Path) -> Path:
-    """
-    Signed by itself, in one file with its key.
-    """
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    made = subprocess.run(
-        ["openssl", "req", "-x509", "-nodes", "-days", "2", *curve, *subject, "-keyout", "-", "-out", "-"],
-        check=True,
-        capture_output=True,
-    )
-    both.write_bytes(made.stdout)
-    return both
 
 
 @pytest.fixture(name="server", params=["http", "https"])

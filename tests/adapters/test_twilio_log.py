@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -1318,22 +1317,12 @@ class Tls:
 
 
 @pytest.fixture(name="tls")
-def _tls(tmp_path: Path, closed_port: int) -> Iterator[Tls]:
+def _tls(certificate: Path, closed_port: int) -> Iterator[Tls]:
     """
     It answers everything with an empty page.
     """
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-nodes", "-days", "2", *curve, *subject, "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(certificate)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
