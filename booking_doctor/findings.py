@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Literal, Protocol, TypeAlias
 
 from booking_doctor.errors import ExitCode
@@ -557,6 +558,7 @@ class Disclosure:
         return f"({len(text)} characters)"
 
 
+@lru_cache(maxsize=4096)
 def _country_code(number: str) -> str:
     import phonenumbers
 

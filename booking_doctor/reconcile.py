@@ -267,7 +267,7 @@ class _Comparer:
         """
         Take out what must be settled by SID because it may have several rows.
         """
-        if self.several.isdisjoint(map(_SID, messages)):
+        if not self.several or self.several.isdisjoint(map(_SID, messages)):
             return messages
         self.special |= {message.sid: message for message in messages if message.sid in self.several}
         return [message for message in messages if message.sid not in self.several]

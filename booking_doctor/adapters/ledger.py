@@ -90,6 +90,7 @@ class DatabaseLedger:
         self._surroundings = Surroundings(database)
         self._sql = Fragments(database)
         self._stamps: dict[str, frozenset[str]] = {}
+        self._noted: str | None = None  # the run that the journal has, since the lock was taken
 
     # before writing
 
@@ -104,6 +105,7 @@ class DatabaseLedger:
             ).scalar_one():
                 message = "another repair is being written to this database; nothing was written by this one"
                 raise PlanRefused(message, hint="wait until it has ended: booking-doctor runs")
+            self._noted = None
             yield _Lock(connection)
 
     def triggers(self, events: Events) -> list[Trigger]:
@@ -159,10 +161,13 @@ class DatabaseLedger:
         One transaction; nothing of it stays, not even the run's name, where no step can be written.
         """
         with self._writing() as connection:
-            self._journal.open(connection, run)
+            if run.id != self._noted:
+                self._journal.open(connection, run)
             reasons = self._apart(connection, steps, lambda some: self._write(connection, run, some))
             if len(reasons) == len(steps):
                 connection.rollback()
+                return reasons
+        self._noted = run.id
         return reasons
 
     @contextmanager
@@ -208,7 +213,7 @@ class DatabaseLedger:
             to_be = rows(group, {number: step.after for number, step in group.items()})
             if next(iter(group.values())).before is None:
                 written = self._insert(connection, run, group, to_be)
-                changeable = _ends_in_blanks(group) or self._surroundings.others_write(connection, "messages")
+                changeable = _ends_in_blanks(to_be) or self._surroundings.others_write(connection, "messages")
             else:
                 written, changeable = self._update(connection, group, to_be), True
             if changeable:
@@ -244,7 +249,8 @@ class DatabaseLedger:
         return _Written(ids, {}, left)
 
     def _why_missing(self, connection: Connection, sids: Mapping[int, str]) -> _Reasons:
-        question = text(f"SELECT sid FROM unnest(CAST(:sids AS text[])) AS p(sid) WHERE {self._sql.absent()}")  # noqa: S608  likewise
+        asked = "p AS MATERIALIZED (SELECT sid FROM unnest(CAST(:sids AS text[])) AS sid)"
+        question = text(f"WITH {asked} SELECT sid FROM p WHERE {self._sql.absent()}")  # noqa: S608  likewise
         absent = set(connection.execute(question, {"sids": list(sids.values())}).scalars())
         return {number: "a trigger keeps the row out" if sid in absent else _RECORDED for number, sid in sids.items()}
 
@@ -441,13 +447,14 @@ def _table(steps: Mapping[int, Step]) -> str:
     return next(iter(steps.values())).table
 
 
-def _ends_in_blanks(steps: Mapping[int, Step]) -> bool:
+def _ends_in_blanks(to_be: str) -> bool:
     """
     Whether PostgreSQL may cut a value without a word: it does so with blanks too many for a column.
+
+    Args:
+        to_be: As JSON without blanks of its own, so that one before a quote that is not escaped ends a value.
     """
-    return any(
-        value is not None and value.endswith(" ") for step in steps.values() for value in (step.after or {}).values()
-    )
+    return ' "' in to_be
 
 
 def _named(run: Run, steps: Mapping[int, Step]) -> dict[str, str]:

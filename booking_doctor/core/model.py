@@ -168,15 +168,20 @@ def parse_date(text: str, sid: str, field: str) -> datetime:
     Raises:
         UnreadableMessage: It is no such date, or has no offset.
     """
-    try:
-        parsed = parsedate_to_datetime(text)
-        # NOTE: a naive time would be taken for this machine's; near the ends of the calendar UTC may not exist.
-        moment = parsed.astimezone(UTC) if parsed.tzinfo else None
-    except (TypeError, ValueError, OverflowError):
-        moment = None
+    moment = _moment(text)
     if moment is None:
         raise UnreadableMessage(sid, field)
     return moment
+
+
+@lru_cache(maxsize=4096)
+def _moment(text: str) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(text)
+        # NOTE: a naive time would be taken for this machine's; near the ends of the calendar UTC may not exist.
+        return parsed.astimezone(UTC) if parsed.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 @lru_cache(maxsize=4096)
