@@ -102,6 +102,7 @@ class Overview:
 
     Attributes:
         recorded: Rows in the window.
+        outbound_by_hour: Those of outbound texts by the full hour; None where no column tells them from others.
         duplicated: SIDs with more than one row, and how many.
         split: Rows whose two SID columns differ; the second SID is what they go by here.
         without_customer, without_sid: Those rows.
@@ -114,6 +115,7 @@ class Overview:
     without_customer: Sequence[Row] = ()
     without_sid: Sequence[Row] = ()
     statuses: frozenset[str] | None = None
+    outbound_by_hour: Mapping[datetime, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,6 +172,11 @@ class MemoryRecords:
         known = {customer.id for customer in self.customers}
         return Overview(
             recorded=len(here),
+            outbound_by_hour=Counter(
+                row.created_at.replace(minute=0, second=0, microsecond=0)
+                for row in here
+                if row.created_at and row.direction != "inbound"
+            ),
             duplicated={row.sid: rows_by_sid[row.sid] for row in here if row.sid and rows_by_sid[row.sid] > 1},
             split=[row for row in here if row.sid and row.twilio_message_sid not in {None, "", row.sid}],
             without_customer=[row for row in here if row.customer_id not in known],

@@ -1015,6 +1015,9 @@ def say_the_same(records: DatabaseRecords, twin: MemoryRecords, sids: set[str]) 
     overview, expected = records.overview(WINDOW), twin.overview(WINDOW)
     for name in ("recorded", "duplicated", "statuses"):
         assert getattr(overview, name) == getattr(expected, name), name
+    assert {
+        hour: texts for hour, texts in (overview.outbound_by_hour or {}).items() if texts
+    } == expected.outbound_by_hour
     for name in ("split", "without_customer", "without_sid"):
         assert known(getattr(overview, name)) == known(getattr(expected, name)), name
     assert known(records.rows(sids)) == known(twin.rows(sids))

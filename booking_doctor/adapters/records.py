@@ -83,22 +83,37 @@ class DatabaseRecords:
         """
         Counts of the window's rows, and the rows that are wrong in themselves.
         """
+        duplicated = self._ahead.submit(self._duplicated, window)
         within = self._within(window.since, window.until)
         with self._database.reading() as connection:
-            # NOTE: counted first, because the database spreads a pass that only counts over several processes.
-            counts = select(func.count(), func.count().filter(self._odd())).where(*within)
-            recorded, oddities = connection.execute(counts).one()
-            odd = self._rows(connection, *within, self._odd()) if oddities else []
-            return Overview(
-                recorded=recorded,
-                duplicated=self._duplicated(connection, window, recorded),
-                split=[row for row in odd if row.sid],
-                without_customer=[]
-                if self._customer_assured()
-                else self._rows(connection, *within, self._lacks_customer()),
-                without_sid=[row for row in odd if not row.sid],
-                statuses=self._database.vocabulary("messages", "status"),
+            hours = connection.execute(self._counted_by_hour(within)).all()
+            odd = self._rows(connection, *within, self._odd()) if any(hour.odd for hour in hours) else []
+            lacking = [] if self._customer_assured() else self._rows(connection, *within, self._lacks_customer())
+        return Overview(
+            recorded=sum(hour.all for hour in hours),
+            outbound_by_hour=_outbound(hours) if self._database.has("messages", "direction") else None,
+            duplicated=duplicated.result(),
+            split=[row for row in odd if row.sid],
+            without_customer=lacking,
+            without_sid=[row for row in odd if not row.sid],
+            statuses=self._database.vocabulary("messages", "status"),
+        )
+
+    def _counted_by_hour(self, within: Sequence[ColumnElement[bool]]) -> Select[Any]:
+        """
+        One pass, because that is what costs.
+        """
+        outbound = self._message_column("direction").is_distinct_from("inbound")
+        return (
+            select(
+                func.date_trunc("hour", self._messages.created_at).label("begins"),
+                func.count().label("all"),
+                func.count().filter(self._odd()).label("odd"),
+                func.count().filter(outbound).label("outbound"),
             )
+            .where(*within)
+            .group_by("begins")
+        )
 
     def _customer_assured(self) -> bool:
         """
@@ -121,7 +136,7 @@ class DatabaseRecords:
         other = self._database.columns(other_table)[self._database.tables[other_table].c[other_column].name]
         return one.type == other.type
 
-    def _duplicated(self, connection: Connection, window: Window, recorded: int) -> dict[str, int]:
+    def _duplicated(self, window: Window) -> dict[str, int]:
         """
         SIDs of the window's rows that another row carries too, wherever that one lies in time.
         """
@@ -134,15 +149,18 @@ class DatabaseRecords:
             )
             for (sid, said), (other_sid, other_said) in product(self._going_by(self._messages), self._going_by(another))
         ]
-        if recorded > _MOST_OF_IT * self._database.rows_estimated("messages"):
-            first = self._messages.message_sid
-            questions[0] = select(first).where(first != "").group_by(first).having(func.count() > 1)
-        sids = connection.execute(union(*questions)).scalars().all()
-        if not sids:
-            return {}
-        of_them = or_(*((column == _any_of(sids)) & said for column, said in self._going_by(self._messages)))
-        rows = select(self._sid().label("sid"), func.count()).where(of_them).group_by("sid")
-        return dict(connection.execute(rows.having(func.bool_or(and_(*within)))).all())
+        estimated = self._database.rows_estimated("messages")
+        with self._database.reading() as connection:
+            recorded = connection.execute(select(func.count()).where(*within)).scalar_one()
+            if recorded > _MOST_OF_IT * estimated:
+                first = self._messages.message_sid
+                questions[0] = select(first).where(first != "").group_by(first).having(func.count() > 1)
+            sids = connection.execute(union(*questions)).scalars().all()
+            if not sids:
+                return {}
+            of_them = or_(*((column == _any_of(sids)) & said for column, said in self._going_by(self._messages)))
+            rows = select(self._sid().label("sid"), func.count()).where(of_them).group_by("sid")
+            return dict(connection.execute(rows.having(func.bool_or(and_(*within)))).all())
 
     def _going_by(self, row: Any) -> list[tuple[ColumnElement[str], ColumnElement[bool]]]:  # noqa: ANN401  columns by name
         """
@@ -374,6 +392,10 @@ def _said(column: ColumnElement[Any]) -> ColumnElement[str]:
     """
     said: ColumnElement[str] = func.nullif(column, "")
     return said
+
+
+def _outbound(hours: Sequence[Any]) -> dict[datetime, int]:
+    return {begins: hour.outbound for hour in hours if (begins := _utc(hour.begins))}
 
 
 def _row(row: RowMapping) -> Row:

@@ -13,7 +13,7 @@ from booking_doctor.checks.messages import COMPARED, compared
 from booking_doctor.discrepancies import Comparison, Kind, Terms
 from booking_doctor.doctor.reporting import Reporting, counted
 from booking_doctor.doctor.request import Request
-from booking_doctor.doctor.timeline import kept_by_hour, timeline
+from booking_doctor.doctor.timeline import kept_beside, timeline
 from booking_doctor.errors import ExitCode, SourceError
 from booking_doctor.examination import Examination, examine
 from booking_doctor.findings import FailOn, Report, Severity
@@ -32,13 +32,10 @@ class Comparing(Reporting):
         Raises:
             SettingsError: A variable is missing or malformed.
         """
-        with self._executor(1) as meanwhile:
-            asked = meanwhile.submit(kept_by_hour, request.window, lambda: self._sources.queries)
-            try:
-                comparison = self._compare(request)
-            except SourceError as error:
-                return self._unlooked("reconcile", request, error)
-            kept = asked.result()
+        try:
+            comparison = self._compare(request)
+        except SourceError as error:
+            return self._unlooked("reconcile", request, error)
         evidence = compared(comparison, request.disclosure, request.command)
         examined = self._examination(COMPARED, evidence)
         examined = replace(examined, skipped=[*comparison.unread, *examined.skipped])
@@ -56,6 +53,7 @@ class Comparing(Reporting):
             fail_on=request.fail_on,
             next_steps=_after_reconcile(comparison, request),
         )
+        kept = kept_beside(comparison.overview, request.window, lambda: self._sources.queries)
         hours = timeline(request.window, kept, comparison.sent)
         return replace(report, timeline=hours, set_aside=examined.set_aside)
 

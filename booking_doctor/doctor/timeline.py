@@ -11,7 +11,7 @@ from typing import Final
 
 from booking_doctor.checks.check import Evidence
 from booking_doctor.errors import SettingsError, SourceError
-from booking_doctor.evidence import Queries
+from booking_doctor.evidence import Overview, Queries
 from booking_doctor.findings import Hour, Window
 
 _BOOKINGS: Final = """
@@ -40,6 +40,13 @@ def kept_by_hour(window: Window, ask: Callable[[], Queries]) -> Kept:
     Ask the database.
     """
     return Kept(_counted(_BOOKINGS, window, ask), _counted(_RECORDED, window, ask))
+
+
+def kept_beside(overview: Overview | None, window: Window, ask: Callable[[], Queries]) -> Kept:
+    """
+    Ask for the bookings alone: the texts were counted on the way.
+    """
+    return Kept(_counted(_BOOKINGS, window, ask), overview.outbound_by_hour if overview else None)
 
 
 def kept(evidence: Evidence) -> Kept:
