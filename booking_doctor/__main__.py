@@ -17,11 +17,17 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"booking-doctor {__version__}\n")
         return
-    # NOTE: nearly all that loading makes stays; to look through it for cycles again and again takes a twentieth of a command.
-    gc.set_threshold(50_000, 20, 100)
+    collect_rarely()
     from booking_doctor.cli.app import main as run
 
     run()
+
+
+def collect_rarely() -> None:
+    """
+    Look for cycles seldom: nearly all that loading makes stays, and to look through it takes a twentieth of a command.
+    """
+    gc.set_threshold(50_000, 20, 100)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def line_of_row(row: Row) -> str:
     status = f"{first}{BOTH}{second}" if both else first or second or ""
     cost = "" if row.cost_usd is None else f"{abs(row.cost_usd).normalize():f}"
     segments = "" if row.segments is None else str(row.segments)
-    texts = row.direction or "", row.to_number or "", row.from_number or "", segments, cost, row.body or ""
+    texts = row.to_number or "", row.from_number or "", row.direction or "", segments, cost, row.body or ""
     return FIELD.join((row.sid, status, *texts))
 
 

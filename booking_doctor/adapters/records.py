@@ -267,7 +267,7 @@ class DatabaseRecords:
         parts = [
             self._sid(),
             self._status(),
-            *(self._text(name) for name in ("direction", "to_number", "from_number", "segments")),
+            *(self._text(name) for name in ("to_number", "from_number", "direction", "segments")),
             func.coalesce(cast(func.trim_scale(func.abs(cost)), Text), ""),
             self._text("body"),
         ]

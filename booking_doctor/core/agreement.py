@@ -142,15 +142,21 @@ def lines_of(messages: Iterable[TwilioMessage]) -> Iterator[str]:
     The canonical line of each.
     """
     return (
-        f"{message.sid}\x1f{message.status}\x1f{_DIRECTIONS.get(message.direction, message.direction)}"
-        f"\x1f{message.to or ''}\x1f{message.from_number or ''}"
-        f"\x1f{'' if (segments := message.num_segments) is None or segments == '0' else segments}"
-        f"\x1f{_canonical_cost(message.price, message.price_unit)}\x1f{message.body or ''}"
+        f"{message.sid}\x1f{message.status}\x1f{message.to or ''}\x1f{message.from_number or ''}"
+        f"\x1f{_alike(message.direction, message.num_segments, message.price, message.price_unit)}\x1f{message.body or ''}"
         for message in messages
     )
 
 
 @lru_cache(maxsize=4096)
+def _alike(direction: str, segments: str | None, price: str | None, unit: str | None) -> str:
+    """
+    The fields of a line in which messages are alike.
+    """
+    said = "" if segments is None or segments == "0" else segments
+    return f"{_DIRECTIONS.get(direction, direction)}{FIELD}{said}{FIELD}{_canonical_cost(price, unit)}"
+
+
 def _canonical_cost(price: str | None, unit: str | None) -> str:
     """
     As PostgreSQL writes ``trim_scale(abs(cost))``: no sign, no exponent, no zeros at the end.
@@ -184,7 +190,7 @@ def row_of(line: str) -> Row:
     Raises:
         ValueError: A text of the row holds the separator, so that its fields cannot be told apart.
     """
-    sid, status, direction, to_number, from_number, segments, cost, body = line.split(FIELD)
+    sid, status, to_number, from_number, direction, segments, cost, body = line.split(FIELD)
     first, both, second = status.partition(BOTH)
     return Row(
         message_sid=sid,

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from booking_doctor.__main__ import collect_rarely
 from booking_doctor.bootstrap import Doctor, Planned, Repair, Request, open_doctor
 from booking_doctor.findings import Disclosure, Report, Silent, Window
 from tests.benchmarks.bookings import book
@@ -193,6 +194,7 @@ MEASURES: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
 }
 
 if __name__ == "__main__":
+    collect_rarely()  # as the command does
     name, variables, *span = json.loads(sys.argv[1])
     window = [Window(*map(datetime.fromisoformat, span))] if span else []
     measured = MEASURES[name](variables, *window)

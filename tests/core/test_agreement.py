@@ -375,16 +375,16 @@ def test_a_line() -> None:
         *(
             MESSAGE.sid,
             "delivered",
-            "outbound",
             "+15550101000",
             "+15550100200",
+            "outbound",
             "1",
             "0.0079",
             "Your table is waiting.",
         ),
     ]
     bare = TwilioMessage(sid=MESSAGE.sid, status="queued", direction="inbound", num_segments="0")
-    assert line_of(bare).split("\x1f") == [MESSAGE.sid, "queued", "inbound", "", "", "", "", ""]
+    assert line_of(bare).split("\x1f") == [MESSAGE.sid, "queued", "", "", "inbound", "", "", ""]
 
 
 @pytest.mark.parametrize(
