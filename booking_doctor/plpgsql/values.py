@@ -380,10 +380,13 @@ class Condition:
         return None
 
     def _null(self, expression: Tokens) -> bool | None:
-        marks = self._value(expression).marks
-        if marks == {NULL}:
+        value = self._value(expression)
+        if value.marks == {NULL}:
             return True
-        return False if marks <= {ROW, *map(written, self.occasion.present)} else None
+        # NOTE: a row of nothing but nulls is null. One of the table has a key, one put together may have nothing.
+        of_table = value.fields.get(REST, JUST_UNKNOWN) <= {written(REST), before(REST)}
+        never_null = {*map(written, self.occasion.present)} | ({ROW} if of_table else set())
+        return False if value.marks <= never_null else None
 
     def _equal(self, left: Tokens, right: Tokens) -> bool | None:
         texts = self.occasion.text(left), self.occasion.text(right)

@@ -163,6 +163,8 @@ JUDGED: list[tuple[str, str, str]] = [
     (UPDATE, "DECLARE r record; BEGIN r := NEW; NEW.metadata := '{}'; RETURN r; END", NOTHING),
     (UPDATE, "DECLARE r record; BEGIN SELECT * INTO r FROM pending_bookings WHERE id = NEW.id; RETURN r; END", PERHAPS),
     (UPDATE, "DECLARE r record; BEGIN SELECT NEW.* INTO r; RETURN r; END", NOTHING),
+    (UPDATE, "DECLARE r record; BEGIN r := NEW; IF r IS NULL THEN RETURN NULL; END IF; RETURN NEW; END", NOTHING),
+    (UPDATE, "DECLARE r pending_bookings; m jsonb; BEGIN r.metadata := m; IF r IS NULL THEN RETURN NULL; END IF; RETURN NEW; END", PERHAPS),
     (UPDATE, "DECLARE m jsonb := NEW.metadata; BEGIN NEW.metadata := '{}'; NEW.metadata := m; RETURN NEW; END", NOTHING),
     (UPDATE, "DECLARE m jsonb; BEGIN NEW.metadata := m; RETURN NEW; END", CERTAIN),
     (UPDATE, "<<f>> DECLARE m jsonb := '{}'; BEGIN NEW.metadata := f.m; RETURN NEW; END", CERTAIN),
