@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
+from msgspec import Struct
+
 from booking_doctor.errors import SettingsError
 from booking_doctor.settings import Secret, database_settings
 
@@ -27,8 +29,7 @@ _COMPARED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class Deployment(Struct, frozen=True, kw_only=True):
     """
     Which build this is; None where nothing says so.
     """

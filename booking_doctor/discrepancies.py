@@ -5,10 +5,11 @@ What a comparison is asked and what it answers: the terms, the buckets, a discre
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, TypeVar
+
+from msgspec import Struct, field
 
 from booking_doctor.core.agreement import Difference, Row
 from booking_doctor.core.model import TwilioMessage, e164
@@ -20,8 +21,7 @@ BOOKED_AFTER: Final = timedelta(minutes=2)
 """A text belongs to a booking made so long before, or so shortly after, it was sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Struct, frozen=True, kw_only=True):
     """
     What is compared, and when.
 
@@ -53,8 +53,7 @@ class Kind(StrEnum):
     UNKNOWN = "unknown_to_twilio"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
+class Candidates(Struct, frozen=True, kw_only=True):
     """
     To whom an unrecorded message might belong; deciding is the plan's business.
 
@@ -72,8 +71,7 @@ class Candidates:
         return bool(self.named or self.bookings or self.customers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discrepancy:
+class Discrepancy(Struct, frozen=True, kw_only=True):
     """
     One SID on which the two sides do not simply agree.
 
@@ -105,8 +103,7 @@ class Discrepancy:
         return Severity.ERROR if any(difference.contradicts for difference in self.differences) else Severity.WARNING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(Struct, frozen=True, kw_only=True):
     """
     The answer.
 
@@ -134,8 +131,7 @@ class Comparison:
         return [discrepancy for discrepancy in self.discrepancies if discrepancy.kind is kind]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
+class Contact(Struct, frozen=True, kw_only=True):
     """
     What decides whose a message is.
 

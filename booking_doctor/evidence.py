@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from booking_doctor.core.agreement import Row
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.errors import TwilioError
 from booking_doctor.findings import JSONValue, Window
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """
     One page of the log, newest first.
 
@@ -30,8 +31,7 @@ class Page:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(Struct, frozen=True):
     """
     A day of the log, or the rest of one, that could not be read.
 
@@ -45,8 +45,7 @@ class Unread:
     part: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(Struct, frozen=True, kw_only=True):
     """
     What of Twilio's log was copied into a file, or waits beside it for the rest.
 
@@ -62,8 +61,7 @@ class Fetched:
     coverage: Mapping[str, JSONValue]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Booking:
+class Booking(Struct, frozen=True, kw_only=True):
     """
     A pending booking as far as a message can belong to it.
 
@@ -85,8 +83,7 @@ class Booking:
     metadata: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Customer:
+class Customer(Struct, frozen=True, kw_only=True):
     """
     A customer as far as a message can belong to one.
     """
@@ -95,8 +92,7 @@ class Customer:
     phone: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class Overview(Struct, frozen=True, kw_only=True):
     """
     What only the database can say of its rows in the window.
 
@@ -170,8 +166,7 @@ class Account(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedVariable:
+class HostedVariable(Struct, frozen=True, kw_only=True):
     """
     A variable as the hosting platform keeps it. Its value is neither asked for nor kept.
 
@@ -202,8 +197,7 @@ class HostedVariable:
         return "preview" in self.targets and self.branch in {None, deployment.branch}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class Deployment(Struct, frozen=True, kw_only=True):
     """
     What was built at one time of one commit, with the variables as they were then.
 
@@ -225,8 +219,7 @@ class Deployment:
     branch: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedProject:
+class HostedProject(Struct, frozen=True, kw_only=True):
     """
     What the platform does with new deployments of the project.
 
@@ -309,8 +302,7 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoAnswer:
+class NoAnswer(Struct, frozen=True, kw_only=True):
     """
     That none came back.
 
@@ -323,8 +315,7 @@ class NoAnswer:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsCompared:
+class SettingsCompared(Struct, frozen=True, kw_only=True):
     """
     The settings of the running application and ours, compared by keyed hashes; names only.
     """
@@ -334,8 +325,7 @@ class SettingsCompared:
     only_here: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedBuild:
+class ExpectedBuild(Struct, frozen=True, kw_only=True):
     """
     Which build should serve; None where nobody said.
     """

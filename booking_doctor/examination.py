@@ -14,6 +14,9 @@ from functools import partial
 from threading import Lock, Thread
 from typing import Any, Final, TypeVar
 
+import msgspec
+from msgspec import Struct
+
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.checks.check import Check, Evidence
 from booking_doctor.checks.runner import Outcome, findings_of, run, skipped_of, why_not
@@ -196,8 +199,7 @@ def _answer(ask: Callable[[], _Known], answer: Future[_Known]) -> None:
             answer.set_result(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class Examination(Struct, frozen=True, kw_only=True):
     """
     What came of it.
 
@@ -216,7 +218,7 @@ class Examination:
     suppressed: Sequence[Finding]
     lapsed: Sequence[Finding] = ()
     idle: Sequence[str] = ()
-    unnamed: Mapping[str, int] = field(default_factory=dict)
+    unnamed: Mapping[str, int] = msgspec.field(default_factory=dict)
     outcomes: Sequence[Outcome] = ()
 
     @property

@@ -7,11 +7,12 @@ A report is data. Formats (`booking_doctor.report`) turn it into text, the comma
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Literal, Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 from booking_doctor.errors import ExitCode
 
@@ -46,8 +47,7 @@ class FailOn(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """
     One fault.
 
@@ -77,8 +77,7 @@ class Finding:
 SkipKind: TypeAlias = Literal["not-configured", "not-applicable", "not-permitted", "unreachable"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
+class Skipped(Struct, frozen=True, kw_only=True):
     """
     Something that was asked for and could not be looked at.
 
@@ -100,8 +99,7 @@ class Skipped:
         return self.kind in {"not-permitted", "unreachable"}
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """
     The span of time looked at; *since* is included, *until* is not. Both aware, in UTC.
     """
@@ -145,8 +143,7 @@ class Verdict(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepView:
+class StepView(Struct, frozen=True, kw_only=True):
     """
     A repair step as a report shows it: images masked where they hold personal data.
     """
@@ -158,8 +155,7 @@ class StepView:
     after: Mapping[str, JSONValue] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftView:
+class LeftView(Struct, frozen=True, kw_only=True):
     """
     What no step covers, and why.
     """
@@ -168,8 +164,7 @@ class LeftView:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanView:
+class PlanView(Struct, frozen=True, kw_only=True):
     """
     A plan as a report shows it.
 
@@ -187,8 +182,7 @@ class PlanView:
     refusal: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementView(StepView):
+class StatementView(StepView, frozen=True, kw_only=True):
     """
     A statement that changes a table.
 
@@ -203,8 +197,7 @@ class StatementView(StepView):
     blocks: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionView:
+class SessionView(Struct, frozen=True, kw_only=True):
     """
     Somebody else's transaction; None for what our role may not see.
 
@@ -223,8 +216,7 @@ class SessionView:
     query: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigrationView(PlanView):
+class MigrationView(PlanView, frozen=True, kw_only=True):
     """
     A change of a table as a report shows it; its steps are `StatementView`s.
 
@@ -241,8 +233,7 @@ class MigrationView(PlanView):
     hidden_sessions: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunView:
+class RunView(Struct, frozen=True, kw_only=True):
     """
     One apply, or the undo of it.
 
@@ -256,8 +247,7 @@ class RunView:
     verified: bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastRun:
+class PastRun(Struct, frozen=True, kw_only=True):
     """
     A line of ``runs``.
 
@@ -285,8 +275,7 @@ class CauseVerdict(StrEnum):
     EXCLUDED = "excluded"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CauseView:
+class CauseView(Struct, frozen=True, kw_only=True):
     """
     A cause as a report shows it.
 
@@ -303,8 +292,7 @@ class CauseView:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """
     One of the incident's mysteries, answered for the world examined.
 
@@ -318,8 +306,7 @@ class Answer:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Onset:
+class Onset(Struct, frozen=True, kw_only=True):
     """
     Where in time bookings went wrong.
 
@@ -336,8 +323,7 @@ class Onset:
     before: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hour:
+class Hour(Struct, frozen=True, kw_only=True):
     """
     What happened in one hour of the window; None where the source was not read for all of it, which is never zero.
 
@@ -354,8 +340,7 @@ class Hour:
     recorded: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Harm:
+class Harm(Struct, frozen=True, kw_only=True):
     """
     What the findings of one name did.
 
@@ -370,8 +355,7 @@ class Harm:
     cost_usd: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Impact:
+class Impact(Struct, frozen=True, kw_only=True):
     """
     What it did to people, as far as it could be looked at; None for what could not.
     """
@@ -383,8 +367,7 @@ class Impact:
     by_finding: Sequence[Harm] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
+class Diagnosis(Struct, frozen=True, kw_only=True):
     """
     Why it is so.
 
@@ -401,8 +384,7 @@ class Diagnosis:
     impact: Impact
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """
     What one command found or did.
 
@@ -459,8 +441,7 @@ class Report:
         return Verdict.HEALTHY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Novelty:
+class Novelty(Struct, frozen=True, kw_only=True):
     """
     A report beside what is remembered of earlier ones.
 
@@ -528,8 +509,7 @@ class Silent:
     def checked(self, done: int, total: int) -> None: ...  # noqa: D102
 
 
-@dataclass(frozen=True, slots=True)
-class Disclosure:
+class Disclosure(Struct, frozen=True):
     """
     How much personal data a report may show.
 

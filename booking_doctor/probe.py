@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+import msgspec
+from msgspec import Struct
+
 from booking_doctor.core.model import SID_SHAPE, TwilioMessage, same_number
 from booking_doctor.core.ports import Clock, MessageFinder
 from booking_doctor.errors import DoctorError
@@ -32,8 +35,7 @@ _TOO_FAST_S: Final = 0.05
 """Twilio's answer takes longer; a flow that awaits it cannot be done in less."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """
     What came back over HTTP.
 
@@ -50,8 +52,7 @@ class Answer:
     document: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoAnswer:
+class NoAnswer(Struct, frozen=True, kw_only=True):
     """
     Nothing came back.
 
@@ -74,8 +75,7 @@ class Client(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """
     Something that had to happen.
 
@@ -133,8 +133,7 @@ class Traces:
         return tuple(step for step in self.steps if step.happened is None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """
     Whose booking is made.
 
@@ -150,8 +149,7 @@ class Target:
     region: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(Struct, frozen=True, kw_only=True):
     """
     Somebody who makes a booking and follows it.
 
@@ -163,7 +161,7 @@ class Probe:
     clock: Clock
     database: Queries | None
     texts: MessageFinder | None
-    blind: Mapping[str, str] = field(default_factory=dict)
+    blind: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def dry(self, target: Target) -> Traces:
         """
@@ -263,8 +261,7 @@ SELECT n_tup_ins AS inserted, n_tup_upd AS updated FROM pg_stat_user_tables WHER
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class _Row(Struct, frozen=True, kw_only=True):
     id: str
     metadata: Any
 

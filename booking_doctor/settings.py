@@ -14,6 +14,9 @@ from datetime import date, timedelta
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+import msgspec
+from msgspec import Struct
+
 from booking_doctor.core.escalation import Contact
 from booking_doctor.errors import NotConfigured, SettingsError
 
@@ -73,8 +76,7 @@ class Secret:
         return "Secret('***')"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class Names(Struct, frozen=True, kw_only=True):
     """
     What this installation calls the application's tables and columns.
 
@@ -86,9 +88,9 @@ class Names:
     """
 
     schema: str | None = None
-    schemas: Mapping[str, str] = field(default_factory=dict)
-    tables: Mapping[str, str] = field(default_factory=dict)
-    columns: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    schemas: Mapping[str, str] = msgspec.field(default_factory=dict)
+    tables: Mapping[str, str] = msgspec.field(default_factory=dict)
+    columns: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
 
     def schema_of(self, table: str) -> str | None:
         """
@@ -145,8 +147,7 @@ class DatabaseSettings:
         return f"[{host}]{led}:{port or 5432}" if ":" in host else f"{host}{led}:{port or 5432}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwilioSettings:
+class TwilioSettings(Struct, frozen=True, kw_only=True):
     """
     Which Twilio account, and how to get in.
 
@@ -162,8 +163,7 @@ class TwilioSettings:
     base_url: str = TWILIO_API
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VercelSettings:
+class VercelSettings(Struct, frozen=True, kw_only=True):
     """
     Which project on Vercel, and how to get in.
 
@@ -178,8 +178,7 @@ class VercelSettings:
     base_url: str = VERCEL_API
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preferences:
+class Preferences(Struct, frozen=True, kw_only=True):
     """
     What ``booking-doctor.toml`` says.
 
@@ -199,8 +198,7 @@ class Preferences:
     escalation: tuple[Contact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ignored:
+class Ignored(Struct, frozen=True, kw_only=True):
     """
     A finding that somebody decided to live with, for a time.
 
@@ -301,8 +299,7 @@ def _no_database_url(variable: str) -> SettingsError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
+class _Split(Struct, frozen=True):
     parts: SplitResult
     port: int | None
     query: Mapping[str, str]
@@ -444,8 +441,7 @@ def app_url(variables: Mapping[str, str]) -> str:
     return url.rstrip("/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeSettings:
+class ProbeSettings(Struct, frozen=True, kw_only=True):
     """
     How the application is called as a client does.
 

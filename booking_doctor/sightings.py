@@ -8,9 +8,11 @@ that begins too late leave a finding as it was remembered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from booking_doctor.checks import CATALOGUE
 from booking_doctor.findings import Finding, Novelty, Report, Verdict, Window
@@ -22,8 +24,7 @@ _MOMENTS: Final = ("date", "created_at", "run_at")
 """Where their evidence says when."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class Sighting(Struct, frozen=True, kw_only=True):
     """
     A finding as it is remembered.
 
@@ -36,8 +37,7 @@ class Sighting:
     span: Window | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class Memory(Struct, frozen=True, kw_only=True):
     """
     What is remembered of earlier reports on the same thing.
 

@@ -5,10 +5,11 @@ Where the doctor looks and writes, as ports; `booking_doctor.bootstrap` chooses 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from booking_doctor.evidence import (
     Account,
@@ -26,8 +27,7 @@ from booking_doctor.repair.altering import Structure
 from booking_doctor.repair.executor import Ledger
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """
     Which database this is: what a plan is bound to, and what is shown before a write.
 

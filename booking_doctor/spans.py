@@ -7,19 +7,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from email.utils import format_datetime, parsedate_to_datetime
 from functools import lru_cache
 from math import ceil
 from typing import Final
 
+from msgspec import Struct, field
+
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.findings import Window
 
 
-@dataclass(slots=True)
-class Span:
+class Span(Struct):
     """
     The messages of one day that have come and are not yet compared.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import insert
 
 from booking_doctor.adapters.postgres import Database
@@ -1033,7 +1034,7 @@ def everything(scene: World) -> list[Row]:
     """
     The table as it is, read without any of the doctor's SQL.
     """
-    names = ", ".join(f"{one.name}::text" if one.name in {"id", "customer_id"} else one.name for one in fields(Row))
+    names = ", ".join(f"{name}::text" if name in {"id", "customer_id"} else name for name in Row.__struct_fields__)
     return [
         Row(**{**row, "created_at": row["created_at"].astimezone(UTC)})
         for row in scene.rows(f"SELECT {names} FROM messages ORDER BY messages.id")

@@ -7,10 +7,11 @@ read in pages, nothing spilled and nothing looked up.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
@@ -21,6 +22,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from booking_doctor.core.agreement import Row, differences, direction_of, told_once
 from booking_doctor.core.keys import key_of, sid_of
@@ -494,7 +496,9 @@ def test_a_log_against_itself_yields_nothing(world: Sides, way: dict[str, Any]) 
     """
     When the table says what the log says, all is matched, whatever the messages are.
     """
-    mirror = replace(world, rows=[recorded(message) for message in world.messages], unlisted=set(), statuses=None)
+    mirror = dataclasses.replace(
+        world, rows=[recorded(message) for message in world.messages], unlisted=set(), statuses=None
+    )
 
     comparison = compared(mirror, way)
 
@@ -520,7 +524,7 @@ def test_the_rows_clock_never_changes_what_is_said_of_a_message(world: Sides, wa
     Hours off, all in one minute, years ago: a row is found by its SID wherever it lies.
     """
     world.unlisted.clear()  # what no list shows is only asked for because of a row in the window
-    moved = replace(world, rows=[replace(row, created_at=clock(row.created_at)) for row in world.rows])
+    moved = dataclasses.replace(world, rows=[replace(row, created_at=clock(row.created_at)) for row in world.rows])
 
     one, other = compared(world, way), compared(moved, way)
 
@@ -543,7 +547,7 @@ def test_rows_outside_the_window_are_nobodys_business(world: Sides, way: dict[st
     """
     elsewhere = [recorded(text(700 + n), created_at=NOW - timedelta(days=4 + n)) for n in range(number)]
 
-    one, other = compared(world, way), compared(replace(world, rows=[*elsewhere, *world.rows]), way)
+    one, other = compared(world, way), compared(dataclasses.replace(world, rows=[*elsewhere, *world.rows]), way)
 
     assert one.counts == other.counts
     assert list(map(essence, one.discrepancies)) == list(map(essence, other.discrepancies))

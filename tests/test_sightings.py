@@ -5,13 +5,13 @@ What is remembered of findings: new, there since when, gone; and never gone with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import Finding, Report, Severity, Skipped, Verdict, Window

@@ -10,11 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import uuid4
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from booking_doctor.core.booking import (
     Customer,
@@ -32,8 +34,7 @@ from booking_doctor.core.segments import segments
 from booking_doctor.errors import NothingWritten
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryJob:
+class MemoryJob(Struct, frozen=True, kw_only=True):
     """
     A row of the queue.
     """
@@ -43,8 +44,7 @@ class MemoryJob:
     last_error: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class Tables:
+class Tables(Struct, kw_only=True):
     """
     What is stored, by id.
 

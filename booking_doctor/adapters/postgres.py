@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Any, Final
 
 import psycopg
+from msgspec import Struct
 from psycopg import Cursor
 from psycopg.rows import dict_row
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, text
@@ -36,8 +37,7 @@ from booking_doctor.sources import Place
 _CONNECT_TIMEOUT_S: Final = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True, kw_only=True):
     """
     How long one statement may take and wait for a lock, in seconds. 0 is no limit.
     """
@@ -47,8 +47,7 @@ class Timeouts:
     lock: float = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnFacts:
+class ColumnFacts(Struct, frozen=True, kw_only=True):
     """
     A column as the catalog has it.
 

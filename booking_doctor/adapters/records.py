@@ -231,7 +231,7 @@ class DatabaseRecords:
         return [_row(row) for row in connection.execute(question).mappings()]
 
     def _row_columns(self) -> list[ColumnElement[Any]]:
-        return [self._message_column(name).label(name) for name in Row.__slots__]
+        return [self._message_column(name).label(name) for name in Row.__struct_fields__]
 
     def _message_column(self, name: str) -> ColumnElement[Any]:
         """

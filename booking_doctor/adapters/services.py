@@ -9,7 +9,6 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -18,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import msgspec
 import tenacity
 import urllib3
+from msgspec import Struct, field
 
 from booking_doctor.errors import SettingsError, SourceError
 from booking_doctor.findings import Progress, Silent
@@ -25,8 +25,7 @@ from booking_doctor.findings import Progress, Silent
 _Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(Struct, frozen=True, kw_only=True):
     """
     Who is asked, in the words of an error.
 
@@ -52,8 +51,7 @@ class Service:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Struct, frozen=True, kw_only=True):
     """
     How long to wait for a service. All in seconds.
 
@@ -92,8 +90,7 @@ class NoConnection(Fault):
     """
 
 
-@dataclass(slots=True)
-class Tries:
+class Tries(Struct):
     """
     When to try again, and when to stop: shared by all requests that read one thing, so that the progress of one keeps the
     others waiting for theirs.

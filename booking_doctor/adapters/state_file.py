@@ -9,11 +9,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.errors import UsageError
 from booking_doctor.sightings import Memory
@@ -21,8 +22,7 @@ from booking_doctor.sightings import Memory
 _AFRESH: Final = "name another file, or delete it to start afresh: everything then counts as new"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Contents:
+class _Contents(Struct, frozen=True, kw_only=True):
     """
     The whole file.
 

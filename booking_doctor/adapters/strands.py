@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from socket import socket
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import urllib3
 from greenlet import getcurrent, greenlet
+from msgspec import Struct
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -103,8 +103,7 @@ def stepping_aside(http: urllib3.PoolManager) -> urllib3.PoolManager:
 # --- a strand --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Pause:
+class _Pause(Struct, frozen=True):
     """
     What a strand waits for: the time, by the monotonic clock, or something to read before.
     """

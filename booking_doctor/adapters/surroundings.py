@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from sqlalchemy import Connection, text
 
 from booking_doctor.adapters.postgres import Database
@@ -19,8 +19,7 @@ from booking_doctor.repair.executor import Events, Trigger
 from booking_doctor.repair.steps import CHANGED_COLUMNS, Step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(Struct, frozen=True, kw_only=True):
     """
     A foreign key that points at one of the application's tables.
 

@@ -10,10 +10,11 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
+
+from msgspec import Struct
 
 _Result = TypeVar("_Result")
 
@@ -30,8 +31,7 @@ class Halted(Exception):
     """
 
 
-@dataclass(slots=True)
-class Halt:
+class Halt(Struct):
     """
     Whether anybody still waits. A plain flag: the garbage collector may set it in the middle of anything, and any lock
     that it needed could be held just then.

@@ -11,7 +11,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -19,6 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 import urllib3
+from msgspec import Struct, field
 
 from booking_doctor.adapters.services import Patience, Tries, connections, lost, understood
 from booking_doctor.adapters.strands import Strands, pause, stepping_aside
@@ -276,8 +276,7 @@ def _begins_before(messages: Sequence[TwilioMessage], window: Window) -> bool:
         return False  # its own day's walk names it
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(Struct):
     """
     How far the pages of a UTC day have been followed, or those of the scan.
 
@@ -291,8 +290,7 @@ class _Walk:
     seen: set[str] = field(default_factory=set)
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(Struct):
     """
     One reading of the log.
 

@@ -15,12 +15,12 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
+from msgspec import Struct, field
 
 from booking_doctor.adapters.twilio import TwilioLog
 from booking_doctor.adapters.twilio_formats import Heading, LoggedMessage, first_line, iso_date
@@ -117,8 +117,7 @@ def _state(parts: Path, heading: Heading, asked: str) -> _State:
     return state
 
 
-@dataclass(slots=True)
-class _Copy:
+class _Copy(Struct):
     """
     A copy that is under way.
 

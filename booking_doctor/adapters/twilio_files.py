@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from booking_doctor.adapters.twilio_formats import Broken, Heading, LogFile, LoggedMessage
 from booking_doctor.core.model import STATUS_RANK, TwilioMessage, iso
@@ -35,8 +36,7 @@ _GAPS: Final = 3
 _DAY: Final = timedelta(days=1)
 
 
-@dataclass(slots=True)
-class _Told:
+class _Told(Struct):
     """
     What one file says of itself.
 
@@ -51,7 +51,7 @@ class _Told:
     file: LogFile
     broken: int = 0
     without_currency: int = 0
-    headings: list[Heading] = field(default_factory=list)
+    headings: list[Heading] = msgspec.field(default_factory=list)
     oldest: str | None = None
     newest: str = ""
     last: str = ""

@@ -13,7 +13,6 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.errors import UsageError
@@ -63,8 +63,7 @@ def first_line(heading: Heading) -> bytes:
     return msgspec.json.encode(_FirstLine(heading)) + b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Struct, frozen=True):
     """
     A line that cannot be read. Why not is told without what it holds.
     """
@@ -80,8 +79,7 @@ Format: TypeAlias = Literal["bulk-export", "fetch-log", "console-csv", "api-json
 _BLOCK: Final = 1 << 20
 
 
-@dataclass(slots=True)
-class LogFile:
+class LogFile(Struct):
     """
     A file that is read once, from its beginning to its end.
 

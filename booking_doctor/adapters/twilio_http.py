@@ -5,11 +5,11 @@ Asking Twilio over HTTP: who it is to `services`, how the SDK asks the same way,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import urllib3
+from msgspec import Struct
 
 from booking_doctor.adapters.services import Fault, Service, seconds
 from booking_doctor.errors import TwilioRefused, TwilioUnreachable
@@ -22,8 +22,7 @@ _PASSING: Final = frozenset({20429, 429, None})
 """Error codes of a 429 that passes; a proxy's has none. 63038 is a daily cap (https://www.twilio.com/docs/api/errors/63038)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Carrier:
+class Carrier(Struct, frozen=True):
     """
     The SDK's HTTP client over our own connections: proxy, certificates and time-outs are the same for both ways in.
     """

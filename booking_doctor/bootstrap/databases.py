@@ -5,7 +5,8 @@ Which database.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.errors import PlanRefused

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from msgspec import Struct
+
 from booking_doctor.findings import CauseVerdict
 
 HEADINGS: Final = ("## How it works", "## What shows it", "## What it is not", "## How to repair")
@@ -30,8 +32,7 @@ LOST: Final = ("booking-metadata-empty", "message-unrecorded", "probe-not-kept")
 """Harm that most causes do: nothing is stored in the booking, or its text is in no row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """
     What a signal says.
 
@@ -81,8 +82,7 @@ class Layer(StrEnum):
     DATA = "data"
 
 
-@dataclass(frozen=True, slots=True)
-class Clue:
+class Clue(Struct, frozen=True):
     """
     What a signal means for one cause.
 
@@ -157,8 +157,7 @@ class Cause:
         return frozenset(signal for signals in named for signal in signals)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weighed:
+class Weighed(Struct, frozen=True, kw_only=True):
     """
     A cause after weighing.
 

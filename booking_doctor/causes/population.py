@@ -5,11 +5,12 @@ The window's bookings as causes see them: which are bad, how long that lasted, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import wraps
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.causes.cause import Reading, unknown
 from booking_doctor.causes.signals import Dossier, Look
@@ -55,8 +56,7 @@ class Fate(StrEnum):
     NOTHING = "nothing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bad:
+class Bad(Struct, frozen=True, kw_only=True):
     """
     A booking, pending or confirmed, whose metadata does not lead to its text.
 
@@ -70,8 +70,7 @@ class Bad:
     text: TwilioMessage | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Population:
+class Population(Struct, frozen=True, kw_only=True):
     """
     The window's bookings that are pending or confirmed and old enough to be judged.
 

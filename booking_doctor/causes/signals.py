@@ -10,9 +10,10 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as Late
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Final, TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from booking_doctor.causes.cause import NOT_READ, Reading, absent, seen, unknown
 from booking_doctor.checks.check import Evidence
@@ -28,8 +29,7 @@ LIMIT_S: Final = 30
 """How long one signal may take, in seconds; the comparison that several look at was made before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dossier:
+class Dossier(Struct, frozen=True, kw_only=True):
     """
     What signals are read from: the evidence, and what the checks made of it.
     """
@@ -77,8 +77,7 @@ def _told(outcome: Outcome) -> str:
 Look: TypeAlias = "Callable[[Dossier], Reading]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class Signal(Struct, frozen=True, kw_only=True):
     """
     Something that can be seen or not.
 

@@ -8,9 +8,10 @@ are there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
+
+from msgspec import Struct
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
 from booking_doctor.causes.population import FEW, MOSTLY, comparison_of, of_log, population
@@ -27,8 +28,7 @@ FROM pg_stat_user_tables s WHERE s.relid = to_regclass(:relation)
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
+class Counters(Struct, frozen=True, kw_only=True):
     """
     What was done to a table since its counters were last reset, what was rolled back included.
 
@@ -82,8 +82,7 @@ FROM {pending_bookings}
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Updates:
+class Updates(Struct, frozen=True, kw_only=True):
     """
     UPDATEs of pending bookings.
 
@@ -232,8 +231,7 @@ takes three times as long.)"""
 _ROWS_AFTER: Final = "SELECT count(*) AS rows FROM {messages} WHERE {messages.id} > :id"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gaps:
+class Gaps(Struct, frozen=True, kw_only=True):
     """
     Ids of messages that no row has.
 

@@ -4,9 +4,10 @@ What runs: whether it is the build that should, whether a probe got through, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.causes.cause import Reading, absent, seen, unknown
 from booking_doctor.causes.signals import Dossier, signal
@@ -59,8 +60,7 @@ SELECT count(*) AS bookings, count(*) FILTER (WHERE good) AS good FROM judged WH
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
+class Silence(Struct, frozen=True, kw_only=True):
     """
     What happened while the log is certainly kept.
 

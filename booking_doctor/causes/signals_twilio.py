@@ -7,8 +7,9 @@ A refusal or a loss weighs more where it hits somebody whom the application know
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.causes.cause import Reading, absent, seen
 from booking_doctor.causes.population import FEW, MOST, MOSTLY, TAKEN, Fate, comparison_of, of_log, population
@@ -34,8 +35,7 @@ WHERE p.document #>> '{initial_sms,state}' = 'rejected' AND p.document #>> '{ini
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     """
     A text that Twilio refused at once.
 
@@ -180,8 +180,7 @@ ASKED_FOR: Final = 100
 """So many lost texts are asked for by SID, where their row does not hold the code."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Codes:
+class _Codes(Struct, frozen=True):
     """
     Twilio's error codes of these texts, asked for once for all signals.
     """

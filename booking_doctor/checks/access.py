@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.schema import READY, WRITTEN, needed, subject
@@ -63,8 +65,7 @@ def judged_role(evidence: Evidence) -> dict[str, JSONValue]:
     return {"application_role": role["name"], "application_role_from": chosen[role["chosen"]]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Write:
+class _Write(Struct, frozen=True, kw_only=True):
     """
     A statement that the application must be able to run.
 
@@ -118,8 +119,7 @@ _INSERT: Final = _Write(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Obstacle:
+class _Obstacle(Struct, frozen=True, kw_only=True):
     """
     Why a write fails, or may fail.
 
@@ -411,8 +411,7 @@ def _rules_in_the_way(rules: Iterable[Mapping[str, Any]], relation: str) -> Iter
 # --- the second opinion ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Explained:
+class _Explained(Struct, frozen=True):
     """
     What EXPLAIN said.
 

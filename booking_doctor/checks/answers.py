@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from booking_doctor.checks.check import Evidence
 from booking_doctor.deployment import Identity
@@ -27,8 +28,7 @@ class Who(StrEnum):
     SOMETHING = "something in between"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """
     An answer, understood.
 

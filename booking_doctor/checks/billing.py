@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
+
+from msgspec import Struct
 
 from booking_doctor.checks.check import NAMED, BlindSpot, Evidence, Fault, check
 from booking_doctor.checks.messages import WALK_S, complete
@@ -74,8 +75,7 @@ def message_cost_sign(evidence: Evidence) -> Iterator[Fault]:
 # --- segments --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Miscount:
+class _Miscount(Struct, frozen=True, kw_only=True):
     """
     A row with another number of segments than its text has.
 

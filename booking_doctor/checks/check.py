@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from booking_doctor.core.model import TwilioMessage
 from booking_doctor.discrepancies import Comparison
@@ -158,8 +159,7 @@ class Evidence(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """
     One fault as a check sees it; the check gives it name and severity.
 
@@ -176,8 +176,7 @@ class Fault:
     others: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlindSpot:
+class BlindSpot(Struct, frozen=True, kw_only=True):
     """
     Something that a check could not look at, while it looked at the rest.
 
@@ -215,8 +214,7 @@ def unknown_words(column: str, words: Mapping[str | None, int], known: Sequence[
 Look: TypeAlias = "Callable[[Evidence], Iterable[Fault | BlindSpot]]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """
     One entry of the catalogue.
 

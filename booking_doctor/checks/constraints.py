@@ -7,9 +7,10 @@ A constraint is read, never run: it may call anything. What cannot be read is sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
+
+from msgspec import Struct
 
 from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.keys import ENFORCED
@@ -209,8 +210,7 @@ class _Open(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """
     What a constraint says to a row whose columns hold these texts.
 

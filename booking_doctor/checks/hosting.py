@@ -5,9 +5,10 @@ What the platform that hosts the application has: which variables production get
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from booking_doctor.checks.check import BlindSpot, Evidence, Fault, check
 from booking_doctor.checks.conflicts import DOCTORS, PLATFORMS
@@ -165,8 +166,7 @@ def host_of(evidence: Evidence) -> str:
 # --- what the platform has -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Hosted:
+class _Hosted(Struct, frozen=True, kw_only=True):
     """
     The platform's variables, as far as they were told.
 

@@ -5,8 +5,10 @@ Texts: what the comparison of the Twilio log with the database means for whoever
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.twilio_codes import reason
@@ -388,8 +390,7 @@ def _fault_of_row(evidence: Evidence, row: Row, summary: str, remedy: str) -> Fa
 # --- a comparison that is made ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Compared:
+class _Compared(Struct, frozen=True):
     """
     All of `booking_doctor.checks.check.Evidence` that the checks in `COMPARED` look at.
     """

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures import TimeoutError as Late
-from dataclasses import dataclass
 from time import monotonic
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.checks.check import BlindSpot, Check, Evidence, Fault
 from booking_doctor.errors import NotConfigured, NotHere, SettingsError, SourceError
@@ -30,8 +31,7 @@ OPTIONAL_TABLES: Final = frozenset({"jobs", "audit_logs", "webhook_logs", "event
 """Tables that an application may do without: then the checks of them are not applicable."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """
     What came of a check.
 

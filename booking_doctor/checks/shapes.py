@@ -10,10 +10,11 @@ import json
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from msgspec import Struct
 
 from booking_doctor.errors import SettingsError
 from booking_doctor.settings import DATABASE_VARIABLES, DatabaseSettings, database_settings
@@ -36,8 +37,7 @@ _INSIDE: Final = re.compile("|".join(_DIRT[kind].pattern for kind in list(_DIRT)
 """Dirt wherever it is, unlike blanks and quotes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dirt:
+class Dirt(Struct, frozen=True):
     """
     What does not belong into a value.
 
@@ -132,8 +132,7 @@ def _seen(value: str) -> str:
     return f"it looks like {like}" if like else f"what is there has {len(value)} characters and another shape"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Struct, frozen=True, kw_only=True):
     """
     What a value must look like.
 

@@ -8,8 +8,9 @@ asked for it by itself, up to a limit, and only a 404 makes it unknown.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from booking_doctor.checks.check import BlindSpot, Evidence
 from booking_doctor.checks.metadata import OTHER_PHONE, UNKNOWN, Lack
@@ -21,8 +22,7 @@ from booking_doctor.errors import TwilioError
 from booking_doctor.reconcile import IN_FLIGHT, LIST_LAG
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incomplete:
+class Incomplete(Struct, frozen=True, kw_only=True):
     """
     Bookings that wait, and whose metadata says something that leads nowhere or to somebody else's text.
 
@@ -119,8 +119,7 @@ def _not_shown(evidence: Evidence, comparison: Comparison | str) -> list[Mapping
     return [row for row in rows if row["sid"] not in recorded]
 
 
-@dataclass(slots=True)
-class _Answers:
+class _Answers(Struct):
     """
     What Twilio has for each SID it was asked for.
     """

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from booking_doctor.checks.check import Evidence
 from booking_doctor.checks.metadata import Lack, lack
@@ -23,8 +24,7 @@ STATUSES: Final = ("pending", "confirmed", "expired", "cancelled")
 """The words that are understood."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     """
     A booking whose metadata does not lead to its text.
 
@@ -45,8 +45,7 @@ class Case:
     status: str | None = "pending"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class Survey(Struct, frozen=True, kw_only=True):
     """
     What is wrong with the bookings of the window that are old enough to be judged; where nothing is, nothing is told.
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from booking_doctor.checks.check import NAMED, Evidence
 from booking_doctor.checks.survey import Case, asked
@@ -27,8 +28,7 @@ def comparison_of(evidence: Evidence) -> Comparison | str:
     return comparison if comparison.counts else "its log could not be read"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unclaimed:
+class Unclaimed(Struct, frozen=True, kw_only=True):
     """
     Texts of Twilio's log that no row and no booking claims, refused ones among them.
 

@@ -8,8 +8,9 @@ harmless: nothing is run, because a trigger may do what no rollback takes back.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.schema import READY, WRITTEN, needed, subject
@@ -84,8 +85,7 @@ _PRESENT: Final = ("metadata", "direction", "message_sid", "to_number")
 """What of it the application never writes as null."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Suspect:
+class _Suspect(Struct, frozen=True, kw_only=True):
     """
     A trigger or rule, and one thing that it does.
 

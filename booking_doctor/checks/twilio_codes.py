@@ -8,12 +8,12 @@ page is named instead. Source: Twilio's pages "Error and Warning Dictionary".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+
+class Reason(Struct, frozen=True):
     """
     What a code says.
 

@@ -5,10 +5,11 @@ Texts that Twilio took and that did not arrive.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from string import Template
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.checks.check import Evidence, Fault, check
 from booking_doctor.checks.messages import WALK_S, complete
@@ -29,8 +30,7 @@ _LOST: Final = "{messages.created_at} < :until AND $status IN ('undelivered', 'f
 _ARRIVED: Final = "{messages.to_number} = ANY(:numbers) AND $status IN ('delivered', 'read')"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Text:
+class _Text(Struct, frozen=True, kw_only=True):
     """
     A text as far as Twilio, or else its row, tells how it ended.
     """

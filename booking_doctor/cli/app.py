@@ -19,7 +19,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from itertools import chain, pairwise
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from msgspec import Struct
 from typer.core import TyperGroup
 from typer.main import get_group
 
@@ -59,8 +59,7 @@ Modules of this package, and the commands they offer, in the order of ``--help``
 _WORDS: Final = "booking_doctor.words"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invocation:
+class Invocation(Struct, frozen=True, kw_only=True):
     """
     The global options of this call; commands find it in ``ctx.obj``.
 

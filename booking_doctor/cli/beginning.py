@@ -8,12 +8,12 @@ import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import typer
+from msgspec import Struct
 
 from booking_doctor import __version__
 from booking_doctor.cli.app import FailOnOption, FormatOption, Invocation, OutputOption, app
@@ -67,8 +67,7 @@ def init(
 # Looking
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
+class _Look(Struct, frozen=True, kw_only=True):
     """
     What the database said.
 
@@ -112,8 +111,7 @@ def _look(variables: Mapping[str, str], missing: Collection[str]) -> _Look:
 # Writing
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
+class NewFile(Struct, frozen=True):
     """
     A file to be written, with its mode as far as the umask grants it.
     """
@@ -202,8 +200,7 @@ def _named(path: Path) -> Iterator[None]:
 # Telling
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
+class _Done(Struct, frozen=True):
     """
     What came of it.
 

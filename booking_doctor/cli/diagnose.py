@@ -4,10 +4,10 @@ The command that says why.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from booking_doctor.cli.app import (
     AllSendersOption,

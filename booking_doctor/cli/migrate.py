@@ -4,10 +4,10 @@ Changes of the table `messages`, each shown before it is run.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from msgspec.structs import replace
 
 from booking_doctor.cli.app import FailOnOption, FormatOption, OutputOption, ShowPiiOption, YesOption, app
 from booking_doctor.cli.repair import ask, show

@@ -59,7 +59,7 @@ def action_plan(
     """
     Write the incident's action plan from what is true now. Changes nothing.
     """
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from booking_doctor.report import action_plan as writing
 

@@ -4,10 +4,10 @@ A booking made on purpose, to see where it goes.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from booking_doctor.cli.app import FailOnOption, FormatOption, OutputOption, ShowPiiOption, YesOption, app, say
 from booking_doctor.cli.repair import ask

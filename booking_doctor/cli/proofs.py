@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import typer
+from msgspec import Struct
 
 from booking_doctor import __version__
 from booking_doctor.errors import ExitCode
@@ -37,8 +37,7 @@ _LEGEND: Final = (
 _WORDS: Final = {True: "yes", False: "NO", None: "-"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proven:
+class Proven(Struct, frozen=True, kw_only=True):
     """
     A whole selftest.
     """

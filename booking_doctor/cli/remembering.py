@@ -4,11 +4,11 @@ The options with which a command remembers what it found, and tells people what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import Struct
 
 from booking_doctor.cli.app import say
 from booking_doctor.errors import UsageError
@@ -36,8 +36,7 @@ NotifyOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remembering:
+class Remembering(Struct, frozen=True, kw_only=True):
     """
     What a command does with its report before it is written.
     """

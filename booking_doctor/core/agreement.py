@@ -8,11 +8,12 @@ Two ways to ask. A canonical line is equal on both sides when everything agrees,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.core.model import FINAL_RANK, STATUS_RANK, TwilioMessage, same_number, storable
 
@@ -38,8 +39,7 @@ _DIRECTIONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """
     A recorded message. Fields are None where the column is null or missing; times are aware, in UTC.
     """
@@ -66,8 +66,7 @@ class Row:
         return self.message_sid or self.twilio_message_sid or ""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """
     A compared field that differs.
 

@@ -6,11 +6,14 @@ Values only; what is done with them is decided in `booking_doctor.core.flow`. Ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class SmsState(StrEnum):
@@ -32,8 +35,7 @@ class SmsState(StrEnum):
     DROPPED = "dropped"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitialSms:
+class InitialSms(Struct, frozen=True, kw_only=True):
     """
     The text of a booking, from the intent to send it to what became of it: ``pending_bookings.metadata.initial_sms``.
 
@@ -69,8 +71,7 @@ class InitialSms:
         return self.state in {SmsState.SENDING, SmsState.UNKNOWN}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BookingRequest:
+class BookingRequest(Struct, frozen=True, kw_only=True):
     """
     What a customer asks for, as it came.
     """
@@ -81,8 +82,7 @@ class BookingRequest:
     customer_email: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """
     What is booked; without a title where this installation keeps none.
     """
@@ -91,8 +91,7 @@ class Event:
     title: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Customer:
+class Customer(Struct, frozen=True, kw_only=True):
     """
     A customer; `phone` as it is stored, in whatever form.
     """
@@ -103,8 +102,7 @@ class Customer:
     created_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingBooking:
+class PendingBooking(Struct, frozen=True, kw_only=True):
     """
     A booking that was initiated.
 
@@ -137,8 +135,7 @@ class PendingBooking:
         return replace(self, sms=sms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageRow:
+class MessageRow(Struct, frozen=True, kw_only=True):
     """
     A text as it is recorded in ``messages``.
     """
@@ -159,8 +156,7 @@ class MessageRow:
 JOB_TYPE: Final = "send_booking_confirmation_sms"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """
     A text that waits for its turn.
 
@@ -191,8 +187,7 @@ class JobState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOutcome:
+class JobOutcome(Struct, frozen=True, kw_only=True):
     """
     What became of one run of a job.
 
@@ -211,8 +206,7 @@ class JobOutcome:
 # --- what a caller is told -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTaken:
+class StepTaken(Struct, frozen=True, kw_only=True):
     """
     One step of a use case, for the debug report.
 
@@ -255,8 +249,7 @@ class Debug:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Initiated:
+class Initiated(Struct, frozen=True, kw_only=True):
     """
     A booking was initiated.
 
@@ -273,8 +266,7 @@ class Initiated:
     repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmed:
+class Confirmed(Struct, frozen=True, kw_only=True):
     """
     A booking is confirmed.
 
@@ -293,8 +285,7 @@ class Confirmed:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusReport:
+class StatusReport(Struct, frozen=True, kw_only=True):
     """
     A status callback of Twilio.
 

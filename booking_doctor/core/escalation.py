@@ -5,16 +5,16 @@ Whom to call when the ones at work get no further, as ``booking-doctor.toml`` sa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from booking_doctor.errors import SettingsError
 
 _KEYS: Final = ("who", "how", "when")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
+class Contact(Struct, frozen=True, kw_only=True):
     """
     One step of the escalation path.
 

@@ -13,11 +13,13 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid5
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.core.agreement import TRIAL_PREFIX
 from booking_doctor.core.booking import (
@@ -55,8 +57,7 @@ CLOCKS_APART: Final = timedelta(minutes=2)
 Strategy = Literal["direct", "queued"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invitation:
+class Invitation(Struct, frozen=True, kw_only=True):
     """
     What the text may speak of. The name is what somebody typed: whoever puts it into a text lets strangers write texts.
     """
@@ -75,8 +76,7 @@ def invite(invitation: Invitation) -> str:
     return f"Please confirm {what}: {invitation.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Struct, frozen=True, kw_only=True):
     """
     What holds for all bookings.
 
@@ -164,8 +164,7 @@ def booked(event: Event | None) -> Event:
     return event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Struct, frozen=True, kw_only=True):
     """
     What a new booking begins with.
 

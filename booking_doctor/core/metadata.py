@@ -8,12 +8,12 @@ ours is changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
 from booking_doctor.core.booking import InitialSms, PendingBooking, SmsState
 from booking_doctor.core.model import SID_SHAPE, iso
@@ -146,7 +146,7 @@ def _document(sms: InitialSms) -> dict[str, str | int | float | None]:
     """
     Every field, so that what no longer holds does not stay behind.
     """
-    return {member.name: _written(getattr(sms, member.name)) for member in fields(sms)}
+    return {name: _written(value) for name, value in structs.asdict(sms).items()}
 
 
 def _written(value: object) -> Any:  # noqa: ANN401  what JSON can hold

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from booking_doctor.core.booking import (
     Customer,
@@ -160,8 +161,7 @@ class Store(Protocol):
 # --- texting ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Struct, frozen=True, kw_only=True):
     """
     A text to be sent.
 
@@ -174,8 +174,7 @@ class Text:
     callback: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(Struct, frozen=True, kw_only=True):
     """
     Twilio took it.
     """
@@ -183,8 +182,7 @@ class Accepted:
     message: TwilioMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotSent:
+class NotSent(Struct, frozen=True, kw_only=True):
     """
     It was certainly not sent.
 
@@ -199,8 +197,7 @@ class NotSent:
     passing: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
+class Lost(Struct, frozen=True, kw_only=True):
     """
     No answer came: it may have been sent or not.
     """

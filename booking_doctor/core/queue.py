@@ -4,10 +4,11 @@ What is to be done with a queued text, and what became of it: decisions, as in `
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
+
+from msgspec.structs import replace
 
 from booking_doctor.core.booking import InitialSms, Job, JobOutcome, JobState, PendingBooking, Resolution, SmsState
 from booking_doctor.core.flow import LIST_LAG, Terms, closed, intent, invitation_to, sendable

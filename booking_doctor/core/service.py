@@ -11,10 +11,11 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from booking_doctor.core import flow
 from booking_doctor.core.booking import (

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from booking_doctor.core.booking import Job, JobOutcome
 from booking_doctor.core.worker import TextQueue
@@ -43,8 +44,7 @@ class Alarm(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """
     A job was run, and the queue knows what became of it.
     """
@@ -53,8 +53,7 @@ class Ended:
     outcome: JobOutcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfinished:
+class Unfinished(Struct, frozen=True, kw_only=True):
     """
     A job was run, and the database failed over it: it is taken up again, at the latest once its lease has run out.
     """
@@ -63,8 +62,7 @@ class Unfinished:
     error: DoctorError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outage:
+class Outage(Struct, frozen=True, kw_only=True):
     """
     The queue cannot be reached, and is asked again after a pause.
     """
@@ -73,8 +71,7 @@ class Outage:
     pause_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """
     The worker was told to end, and finishes what it has in hand.
     """

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from msgspec import Struct
 
 from booking_doctor.core import flow
 from booking_doctor.core.booking import (
@@ -54,8 +55,7 @@ LOOK_S: Final = 20.0
 """How long anything else does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Texting:
+class Texting(Struct, frozen=True, kw_only=True):
     """
     The text of any booking.
     """

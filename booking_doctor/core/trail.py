@@ -7,8 +7,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from booking_doctor.core.booking import Debug, PendingBooking, StepTaken
 from booking_doctor.core.ports import Clock, Store
@@ -17,8 +18,7 @@ from booking_doctor.errors import BookingUnknown, DatabaseUnreachable, DoctorErr
 _log: Final = logging.getLogger("booking_doctor")
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Struct):
     """
     A step under way, and how it is going to have ended.
     """
@@ -26,8 +26,7 @@ class Step:
     outcome: str = "done"
 
 
-@dataclass(slots=True, kw_only=True)
-class Trail:
+class Trail(Struct, kw_only=True):
     """
     What a use case has done so far.
     """

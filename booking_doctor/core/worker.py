@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
+
+from msgspec.structs import replace
 
 from booking_doctor.core import queue
 from booking_doctor.core.booking import InitialSms, Job, JobOutcome, JobState, PendingBooking

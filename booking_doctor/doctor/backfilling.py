@@ -5,7 +5,9 @@ The missing rows and metadata: planned from a comparison, written, and seen in e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.core.agreement import Row
 from booking_doctor.core.model import TwilioMessage, iso
@@ -22,8 +24,7 @@ from booking_doctor.repair.steps import Step, StepKind
 from booking_doctor.repair.verifying import PROVEN, rows_of, verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repair:
+class Repair(Struct, frozen=True, kw_only=True):
     """
     How a plan is made and carried out.
 
@@ -37,8 +38,7 @@ class Repair:
     batch_size: int = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """
     A plan, and the comparison it was made from.
 

@@ -5,8 +5,9 @@ The Twilio log against the database: what disagrees, and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from booking_doctor.checks.check import Check, Evidence
 from booking_doctor.checks.messages import COMPARED, compared

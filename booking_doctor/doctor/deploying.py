@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from booking_doctor.checks import builds, deployment
 from booking_doctor.checks.check import Evidence

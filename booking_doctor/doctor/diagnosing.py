@@ -5,7 +5,8 @@ The verb that says why: all checks, the comparison, and the causes weighed by wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from booking_doctor.checks import select
 from booking_doctor.checks.messages import COMPARED

@@ -5,8 +5,9 @@ The verbs that only look: they choose checks, make them and report what they fin
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from booking_doctor.checks import bookings
 from booking_doctor.checks.access import ROLE_CHECKS, judged_role

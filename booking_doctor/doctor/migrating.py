@@ -5,9 +5,11 @@ Changes of the table `messages` and their ways back: looked at, shown, run, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.doctor.reporting import Reporting, counted
 from booking_doctor.doctor.request import Request
@@ -27,8 +29,7 @@ _REACHED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedMigration:
+class PlannedMigration(Struct, frozen=True, kw_only=True):
     """
     A migration as it would be run now.
 

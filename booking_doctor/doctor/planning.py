@@ -5,8 +5,10 @@ The verb that says what to do about an incident: everything looked at, and what 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.checks.runner import why_not
 from booking_doctor.core.escalation import Contact
@@ -21,8 +23,7 @@ from booking_doctor.repair.migration import restored
 from booking_doctor.repair.structure import Verb
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionPlan:
+class ActionPlan(Struct, frozen=True, kw_only=True):
     """
     What an incident's action plan is written from. Nothing of it was carried out.
 

@@ -4,7 +4,7 @@ The verb that acts: a booking is made as a client makes one, and followed.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from booking_doctor.checks.probe import evidence_of, probe_stopped
 from booking_doctor.doctor.examining import Examining

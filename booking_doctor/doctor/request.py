@@ -5,7 +5,8 @@ What a reporting command is asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from booking_doctor.checks import select
 from booking_doctor.checks.check import Check
@@ -13,8 +14,7 @@ from booking_doctor.evidence import ExpectedBuild, VariableSource
 from booking_doctor.findings import Disclosure, FailOn, Window
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """
     What every reporting command is asked.
 

@@ -5,9 +5,10 @@ The window hour by hour: bookings made, texts that Twilio sent, texts that were 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.checks.check import Evidence
 from booking_doctor.errors import SettingsError, SourceError
@@ -25,8 +26,7 @@ WHERE {messages.created_at} >= :since AND {messages.created_at} < :until
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """
     What the database holds, by the hour; None for what could not be read.
     """

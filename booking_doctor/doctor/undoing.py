@@ -7,7 +7,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from booking_doctor.doctor.migrating import Migrating
 from booking_doctor.doctor.reporting import counted

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor import __version__
 from booking_doctor.core.shift import Alarm
@@ -36,8 +38,7 @@ _REPAIRABLE: Final = frozenset({"message-unrecorded", "message-without-customer"
 _UNREPAIRED: Final = frozenset({ExitCode.PARTLY, ExitCode.REFUSED, ExitCode.INCOMPLETE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(Struct, frozen=True, kw_only=True):
     """
     Another watch has the post.
 
@@ -63,8 +64,7 @@ class Taken:
         return f"another watch is at it on {self.host}, heard {self.age.total_seconds():.0f} s ago"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handover:
+class Handover(Struct, frozen=True, kw_only=True):
     """
     What the last round left.
 
@@ -114,8 +114,7 @@ class Post(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Orders:
+class Orders(Struct, frozen=True, kw_only=True):
     """
     What a watch is told.
 
@@ -128,8 +127,7 @@ class Orders:
     repair: Repair | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(Struct, frozen=True):
     """
     What came of a round.
 

@@ -5,16 +5,16 @@ Which column of a table is which: by the doctor's own name, by what it points at
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.naming.relations import Column, Relation
 from booking_doctor.naming.spelling import ENTITIES, bare, column_spellings, spelling
 from booking_doctor.settings import COLUMNS, REFERENCES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(Struct, frozen=True, kw_only=True):
     """
     One of the doctor's tables, found.
 

@@ -5,9 +5,10 @@ What the catalog leaves open, and a person has to decide.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.naming.columns import UNIQUE, Match, suitable
 from booking_doctor.naming.relations import Column, Relation, shown
@@ -16,8 +17,7 @@ from booking_doctor.naming.tables import Candidate, candidate_for, candidates_el
 from booking_doctor.settings import COLUMNS, NEEDED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doubt:
+class Doubt(Struct, frozen=True, kw_only=True):
     """
     What a person has to decide.
 

@@ -5,7 +5,8 @@ The schema that the application lives in, and everything found there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from booking_doctor.naming.columns import Match
 from booking_doctor.naming.doubts import Doubt, doubts_of, doubts_of_schemas
@@ -14,8 +15,7 @@ from booking_doctor.naming.tables import find_tables
 from booking_doctor.settings import COLUMNS, NEEDED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Naming:
+class Naming(Struct, frozen=True, kw_only=True):
     """
     What this database calls the application's tables and columns.
 

@@ -5,8 +5,9 @@ Which table is which: by its name, its columns, and what points at it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.naming.columns import Match, columns_of
 from booking_doctor.naming.relations import Relation
@@ -14,8 +15,7 @@ from booking_doctor.naming.spelling import kinship, vocabulary
 from booking_doctor.settings import COLUMNS, NEEDED, REFERENCES
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """
     A relation that may be one of the doctor's tables.
 

@@ -5,8 +5,10 @@ What a trigger's function does, in words: to the row that passes it, and to rows
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.plpgsql.passage import Done, Passage
 from booking_doctor.plpgsql.reading import read
@@ -26,8 +28,7 @@ from booking_doctor.plpgsql.values import (
 from booking_doctor.plpgsql.words import Tokens, Unreadable, is_word, split, tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
+class Deed(Struct, frozen=True):
     """
     Something that a function does.
 
@@ -39,8 +40,7 @@ class Deed:
     certain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Rewriting:
+class Rewriting(Struct, frozen=True):
     """
     A statement that changes rows of a watched table.
 

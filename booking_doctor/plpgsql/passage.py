@@ -5,8 +5,9 @@ What becomes of a row that passes a trigger function, followed along every path 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.plpgsql.reading import (
     Assign,
@@ -41,8 +42,7 @@ from booking_doctor.plpgsql.words import Tokens, is_word
 _REFUSED: Final = Value(frozenset({REFUSED}))
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """
     An SQL statement on the way.
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from booking_doctor.plpgsql.words import Token, Tokens, Unreadable, deeper, is_word, split, tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """
     What is assigned to.
 
@@ -28,8 +28,7 @@ class Target:
     part: Tokens | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(Struct, frozen=True):
     """
     A variable, or a field of one, gets a value.
     """
@@ -38,8 +37,7 @@ class Assign:
     value: Tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Choose:
+class Choose(Struct, frozen=True):
     """
     The first branch whose condition holds is taken; the last one has none.
     """
@@ -47,8 +45,7 @@ class Choose:
     branches: tuple[tuple[Tokens, Body], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     """
     A loop, taken any number of times.
 
@@ -62,8 +59,7 @@ class Repeat:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """
     A block with variables of its own.
 
@@ -79,8 +75,7 @@ class Block:
     catches_all: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Struct, frozen=True):
     """
     A loop is left, or begins anew; with a condition perhaps.
     """
@@ -88,8 +83,7 @@ class Leave:
     condition: Tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(Struct, frozen=True):
     """
     The function ends with this value.
     """
@@ -97,8 +91,7 @@ class Return:
     value: Tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """
     An exception is raised; under an unspoken condition perhaps.
     """
@@ -106,8 +99,7 @@ class Refuse:
     always: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """
     An SQL statement.
 

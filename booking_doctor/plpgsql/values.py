@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+from msgspec import Struct, field
 
 from booking_doctor.plpgsql.words import Token, Tokens, is_word, split
 
@@ -43,8 +44,7 @@ def before(column: str) -> str:
     return f"-{column}"
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """
     What a variable may hold.
 
@@ -73,8 +73,7 @@ NOTHING: Final = Value(frozenset({NULL}))
 ANYTHING: Final = Value(JUST_UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occasion:
+class Occasion(Struct, frozen=True, kw_only=True):
     """
     When a trigger fires.
 
@@ -195,8 +194,7 @@ def _paths(expression: Tokens) -> Iterator[tuple[str, ...]]:
         place = end
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(Struct, frozen=True):
     """
     What expressions may come to.
     """
@@ -326,8 +324,7 @@ def _entries(expression: Tokens) -> Mapping[str, Tokens] | None:
 # --- conditions ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """
     Whether conditions hold for the row that the application writes.
     """

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Protocol
 
 import tenacity
+from msgspec import Struct, field
 
 from booking_doctor.errors import (
     DatabaseError,
@@ -121,8 +121,7 @@ class Structure(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """
     What a migration, or its way back, is to reach.
 
@@ -244,8 +243,7 @@ def alter(wanted: Change, structure: Structure, run: Run | None, *, progress: Pr
     return advance.done
 
 
-@dataclass(slots=True)
-class _Advance:
+class _Advance(Struct):
     """
     Calling it runs the next statement; false where there is none.
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from booking_doctor.errors import DatabaseError, DatabaseForbidden, DoctorError, PartlyApplied, PlanRefused
 from booking_doctor.findings import PastRun, Progress
@@ -18,8 +19,7 @@ from booking_doctor.repair.plan import Plan
 from booking_doctor.repair.steps import Left, Step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """
     One apply.
 
@@ -35,8 +35,7 @@ class Run:
     started_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """
     A journal entry: one step that was written.
 
@@ -64,8 +63,7 @@ class Entry:
         return f"message/{self.sid}" if self.table == "messages" else f"booking/{self.row_id}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
+class Trigger(Struct, frozen=True, kw_only=True):
     """
     Something in the database that a write sets off.
 
@@ -175,8 +173,7 @@ class Lock(Protocol):
         """
 
 
-@dataclass(slots=True)
-class Receipt:
+class Receipt(Struct):
     """
     What an apply or an undo did.
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.findings import JSONValue
 from booking_doctor.repair.structure import CHECK, Catalog, Index, Name, Session
@@ -25,8 +26,7 @@ _MODES: Final = (
 """Weakest first, as pg_locks spells them (PostgreSQL: "Table-Level Locks")."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableLock:
+class TableLock(Struct, frozen=True, kw_only=True):
     """
     What a statement locks, and whom that meets.
 
@@ -65,8 +65,7 @@ _BUILDING: Final = TableLock(
 _REMOVING: Final = TableLock(mode="SHARE UPDATE EXCLUSIVE", blocks=_GENTLE, waits_for=frozenset(_MODES))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Struct, frozen=True, kw_only=True):
     """
     How long a statement may take and wait, in seconds. 0 is no limit.
 
@@ -110,8 +109,7 @@ class StatementKind(StrEnum):
         return self in {StatementKind.CREATE_INDEX, StatementKind.DROP_INDEX}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class Statement(Struct, frozen=True, kw_only=True):
     """
     One statement, a transaction of its own.
 

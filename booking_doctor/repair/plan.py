@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from booking_doctor.core.agreement import Row, differences, direction_of, expressible
 from booking_doctor.core.model import DeferredSms, TwilioMessage, iso, storable
@@ -152,8 +152,7 @@ def _unfit(name: str, why: str) -> PlanRefused:
 # --- from discrepancies to steps -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Struct, frozen=True, kw_only=True):
     """
     What the rows of `messages` can hold here.
 
@@ -219,8 +218,7 @@ def _step_for(discrepancy: Discrepancy, shape: Shape, wanted: Mapping[str, int])
     return _insertion(message, owner, shape, subject)
 
 
-@dataclass(frozen=True, slots=True)
-class _Nobody:
+class _Nobody(Struct, frozen=True):
     """
     No owner that is certain.
     """

@@ -5,10 +5,11 @@ The table `messages` as a migration meets it: what the catalog says, what the ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 CHECK: Final = "booking_doctor_customer_present"
 """The check constraint that `restore` adds and drops again."""
@@ -44,8 +45,7 @@ class Name(NamedTuple):
     sql: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """
     A check constraint that says just that the customer is not null.
 
@@ -57,8 +57,7 @@ class Check:
     valid: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class Index(Struct, frozen=True, kw_only=True):
     """
     A unique index on the SID alone that leaves out nothing but rows without one.
 
@@ -70,8 +69,7 @@ class Index:
     valid: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
+class Catalog(Struct, frozen=True, kw_only=True):
     """
     What the catalog says of `messages`.
 
@@ -141,8 +139,7 @@ class Catalog:
         return f"schema/{self.table.raw}.{name.raw}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hindrance:
+class Hindrance(Struct, frozen=True, kw_only=True):
     """
     A row, or rows of one SID, that a migration cannot be made with.
 
@@ -162,8 +159,7 @@ class Hindrance:
         return f"message/{self.sid or f'row-{self.rows[0]}'}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class Survey(Struct, frozen=True, kw_only=True):
     """
     What the rows say.
 
@@ -182,8 +178,7 @@ class Survey:
     some: Sequence[Hindrance] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Struct, frozen=True, kw_only=True):
     """
     Somebody else's transaction.
 
@@ -211,8 +206,7 @@ class Session:
         return " ".join([f"pid {self.pid}", *(f"({part})" for part in [", ".join(filter(None, named))] if part)])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class Traffic(Struct, frozen=True, kw_only=True):
     """
     Who is at the database now.
 
@@ -227,8 +221,7 @@ class Traffic:
     hidden: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """
     An index whose building was begun and whose end no run has seen.
     """
@@ -237,8 +230,7 @@ class Attempt:
     index: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migrated:
+class Migrated(Struct, frozen=True, kw_only=True):
     """
     A run that was a migration.
 

@@ -8,15 +8,15 @@ code is in the report already: no format decides it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
+
+from msgspec import Struct
 
 from booking_doctor.findings import Report
 
 
-@dataclass(frozen=True, slots=True)
-class Canvas:
+class Canvas(Struct, frozen=True):
     """
     What a report is drawn on.
 
@@ -31,8 +31,7 @@ class Canvas:
     links: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class Format(Struct, frozen=True, kw_only=True):
     """
     One way to write a report.
 

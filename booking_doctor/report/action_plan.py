@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.doctor import ActionPlan
 from booking_doctor.findings import CauseVerdict, Diagnosis, MigrationView, Report, SessionView, Skipped, StatementView
@@ -20,8 +21,7 @@ from booking_doctor.report.markdown import fenced, prose, table, text
 from booking_doctor.report.words import count, moment_text, session_items, span, worst_first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(Struct, frozen=True, kw_only=True):
     """
     Something that has to become true.
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import resources
 from typing import Any, Final
+
+from msgspec import Struct, structs
 
 from booking_doctor.findings import Diagnosis, Finding, Novelty, Report
 
@@ -83,8 +84,8 @@ def _finding(finding: Finding, novelty: Novelty | None) -> dict[str, Any]:
     return _members(finding) | {"fingerprint": finding.fingerprint} | known
 
 
-def _members(value: Any) -> dict[str, Any]:  # noqa: ANN401  any dataclass of the report
-    return {member.name: getattr(value, member.name) for member in fields(value)}
+def _members(value: Any) -> dict[str, Any]:  # noqa: ANN401  any part of the report
+    return structs.asdict(value)
 
 
 def plain(value: object) -> object:
@@ -99,7 +100,7 @@ def plain(value: object) -> object:
         return dict(value)
     if isinstance(value, Sequence):
         return list(value)
-    if is_dataclass(value):
+    if isinstance(value, Struct):
         return _members(value)
     message = f"a report holds a {type(value).__name__}, which JSON cannot"
     raise TypeError(message)

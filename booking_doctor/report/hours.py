@@ -5,11 +5,12 @@ The hours of a window at a glance: a row each for bookings, texts sent and texts
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count, groupby
 from math import ceil
 from typing import Final
+
+from msgspec import Struct
 
 from booking_doctor.findings import Hour, Onset
 from booking_doctor.report.drawing import Page
@@ -24,8 +25,7 @@ _ROWS: Final = ("bookings", "sent", "recorded")
 _INDENT: Final = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
+class Columns(Struct, frozen=True, kw_only=True):
     """
     The hours put together, so many to a column.
 

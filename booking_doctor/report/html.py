@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from msgspec import Struct
 
 from booking_doctor.findings import CauseVerdict, CauseView, Finding, MigrationView, Onset, Report, Severity
 from booking_doctor.report import visible, words
@@ -65,8 +65,7 @@ def render(report: Report) -> str:
 # --- what the template is given --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Kind(Struct, frozen=True, kw_only=True):
     """
     The findings of one name.
 
@@ -80,8 +79,7 @@ class Kind:
     remedy: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """
     One row of the timeline.
 
@@ -95,8 +93,7 @@ class Row:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hours:
+class Hours(Struct, frozen=True, kw_only=True):
     """
     The timeline.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final
 
+from msgspec import Struct, field
 from sqlalchemy import Engine, create_engine, insert, text, update
 from sqlalchemy.exc import DBAPIError
 
@@ -36,8 +36,7 @@ _FIRST_CUSTOMER: Final = 15550101000
 _TABLES: Final = application_tables(Names())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class World(Struct, frozen=True, kw_only=True):
     """
     The application's database and its Twilio account, and how things happen in them.
 

@@ -7,7 +7,7 @@ refuses it, and the text's SID is nowhere: the customer has the text, the bookin
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from booking_doctor.adapters.bookings import DatabaseStore
 from booking_doctor.adapters.messenger import TwilioMessenger

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import count
 from typing import Final, Protocol
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, create_engine, text
 
 from booking_doctor.checks import select
@@ -47,8 +47,7 @@ EPISODE: Final = (Beat.PLANTED, Beat.RANKED)
 """What has to hold of a cause."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class Proof(Struct, frozen=True, kw_only=True):
     """
     One fault, or one cause, as it was walked.
 
@@ -79,8 +78,7 @@ class Proof:
         return self.incident.cause or "none" if isinstance(self.incident, Episode) else self.incident.finding
 
 
-@dataclass(frozen=True, slots=True)
-class _Sight:
+class _Sight(Struct, frozen=True):
     """
     What the whole examination sees just now.
     """

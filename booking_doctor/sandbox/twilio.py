@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Final, Literal
 from zlib import crc32
+
+from msgspec.structs import replace
 
 from booking_doctor.core.segments import segments
 from booking_doctor.sandbox.twilio_log import (

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlencode
+
+from msgspec import Struct
 
 from booking_doctor.sandbox.exchange import JSON, Reply, Request, document
 from booking_doctor.sandbox.twilio import TwilioAccount
@@ -51,8 +52,7 @@ def problem(code: int, message: str | None = None, headers: Mapping[str, str] | 
     return document(payload, status, {**challenge, **(headers or {})})
 
 
-@dataclass(frozen=True, slots=True)
-class TwilioApi:
+class TwilioApi(Struct, frozen=True):
     """
     The API of one account.
     """
@@ -228,8 +228,7 @@ class TwilioApi:
         return document(message_document(message, message.stage(self.account.now()), self.account.account_sid))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listing:
+class _Listing(Struct, frozen=True, kw_only=True):
     """
     The paging of a list.
     """

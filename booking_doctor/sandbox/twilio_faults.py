@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from booking_doctor.sandbox.exchange import Reply, Request
 from booking_doctor.sandbox.twilio_api import problem
@@ -24,8 +26,7 @@ _BAD_GATEWAY: Final = b"<html><head><title>502 Bad Gateway</title></head><body><
 _LOGIN_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Welcome to this network</h1><p>Please log in.</p></body></html>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class On:
+class On(Struct, frozen=True, kw_only=True):
     """
     Which requests a fault is for; what is not said does not matter.
 
@@ -53,8 +54,7 @@ class On:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """
     One thing that goes wrong.
 
@@ -190,8 +190,7 @@ class Fault:
         return cls(name="truncated", ending="truncated")
 
 
-@dataclass(slots=True)
-class _Order:
+class _Order(Struct):
     fault: Fault
     left: int | None
     on: Callable[[Request], bool]

@@ -11,9 +11,10 @@ What is answered is decided in `twilio_api`; how it is served, in `simulator`.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
+
+from msgspec.structs import replace
 
 from booking_doctor.sandbox.exchange import Reply, Request
 from booking_doctor.sandbox.simulator import Simulator

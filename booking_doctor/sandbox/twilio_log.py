@@ -11,18 +11,19 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import islice, takewhile
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 _Key: TypeAlias = tuple[datetime, str]
 """Where a message stands: ``date_sent``, or ``date_created`` while it has none; equal seconds go by SID."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(Struct, frozen=True, kw_only=True):
     """
     What changes in a message's life, as it is from a moment on.
     """
@@ -36,8 +37,7 @@ class Stage:
     error_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """
     A record of the log: what never changes, and the stages of its life.
 
@@ -72,8 +72,7 @@ class Message:
         return max(stage.at, self.touched or stage.at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delays:
+class Delays(Struct, frozen=True, kw_only=True):
     """
     How long after its creation, or after the time it was scheduled for, each thing happens to a message.
 
@@ -92,8 +91,7 @@ class Delays:
     priced_after: timedelta = timedelta(seconds=10)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """
     How a message ends: ``delivered``, ``undelivered`` or ``failed`` with a code, or ``sent`` for want of a receipt.
     """
@@ -106,8 +104,7 @@ DELIVERED: Final = Outcome("delivered")
 STAYS_SENT: Final = Outcome("sent")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class Course(Struct, frozen=True, kw_only=True):
     """
     What becomes of an outbound message that was accepted.
 
@@ -168,8 +165,7 @@ class Course:
         yield from (replace(stage, price=self.price) for stage in stages if stage.at > at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Struct, frozen=True, kw_only=True):
     """
     Which messages a list is about.
 
@@ -197,8 +193,7 @@ class Query:
         return sent is not None and (self.since or sent) <= sent and (self.until is None or sent < self.until)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     """
     A part of a list, newest first.
 

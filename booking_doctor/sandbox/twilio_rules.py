@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 MAX_BODY: Final = 1600
 
@@ -96,8 +97,7 @@ class Refused(Exception):
         self.http_status = HTTP_STATUS.get(code, 400)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """
     A request to send, as it was made; empty text is as good as nothing.
 

@@ -8,12 +8,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from msgspec.structs import force_setattr, replace
 from sqlalchemy import Connection
 
 from booking_doctor.adapters.bookings import _CLAIM
@@ -95,7 +95,7 @@ def after_sending(real: RealDesk, do: Callable[[], object]) -> None:
             return answer
 
     interrupted: Messenger = Interrupted()
-    object.__setattr__(texting, "messenger", interrupted)
+    force_setattr(texting, "messenger", interrupted)
 
 
 # --- writes that fall silently ---------------------------------------------------------------------------------------

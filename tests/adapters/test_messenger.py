@@ -9,13 +9,14 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from time import monotonic
 
 import pytest
 import urllib3
+from msgspec.structs import replace
 
 from booking_doctor.adapters.messenger import TwilioFinder, TwilioMessenger, _unanswered
 from booking_doctor.adapters.services import Patience

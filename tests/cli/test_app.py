@@ -738,7 +738,7 @@ def test_links_where_they_are_known(monkeypatch: pytest.MonkeyPatch, environment
 # Start-up
 
 
-DRIVERS: Final = {"sqlalchemy", "psycopg", "twilio", "requests", "urllib3", "phonenumbers", "msgspec"}
+DRIVERS: Final = {"sqlalchemy", "psycopg", "twilio", "requests", "urllib3", "phonenumbers"}
 
 
 def loaded(words: list[str], **variables: str) -> tuple[str, set[str]]:
@@ -787,9 +787,9 @@ def test_help_loads_no_driver() -> None:
     ("words", "needed"),
     [
         (["check-env"], set[str]()),
-        (["check-schema"], {"sqlalchemy", "psycopg", "msgspec"}),
-        (["jobs", "status"], {"sqlalchemy", "psycopg", "msgspec"}),
-        (["bookings"], {"sqlalchemy", "psycopg", "msgspec", "urllib3", "greenlet", "phonenumbers"}),
+        (["check-schema"], {"sqlalchemy", "psycopg"}),
+        (["jobs", "status"], {"sqlalchemy", "psycopg"}),
+        (["bookings"], {"sqlalchemy", "psycopg", "urllib3", "greenlet", "phonenumbers"}),
     ],
     ids=lambda case: "-".join(case) if isinstance(case, list) else "",
 )
@@ -801,7 +801,7 @@ def test_a_command_loads_what_it_needs(scene: World, words: list[str], needed: s
     said, modules = loaded([*words, "--format", "short"], **scene.environment())
 
     assert said
-    assert modules & (DRIVERS | {"greenlet", "jinja2", "fastapi", "uvicorn", "apprise"}) - {"msgspec"} <= needed
+    assert modules & (DRIVERS | {"greenlet", "jinja2", "fastapi", "uvicorn", "apprise"}) <= needed
 
 
 def test_a_command_loads_no_other() -> None:

@@ -14,12 +14,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import psycopg
+from msgspec.structs import replace
 
 from booking_doctor.bootstrap import booking_service_for
 from booking_doctor.core import flow

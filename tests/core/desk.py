@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any, Protocol
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from booking_doctor.adapters.memory import MemoryJob, MemoryStore, MemoryTwilio
 from booking_doctor.adapters.services import Patience

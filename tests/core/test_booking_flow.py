@@ -4,11 +4,11 @@ The booking flow, in memory and on the real adapters alike: what callers are tol
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from booking_doctor.core.booking import (
     InitialSms,

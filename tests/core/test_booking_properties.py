@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,6 +17,7 @@ import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import force_setattr, replace
 
 from booking_doctor.core.agreement import Row
 from booking_doctor.core.booking import BookingRequest, MessageRow, PendingBooking, SmsState, StatusReport
@@ -58,7 +58,7 @@ class Mixture(RuleBasedStateMachine):
         self.callbacks: list[StatusReport] = []
         self.fault = "none"
         send = self.desk.twilio.send
-        object.__setattr__(self.desk.service._texting, "messenger", self)
+        force_setattr(self.desk.service._texting, "messenger", self)
         self._send: Callable[[Text], Answer] = send
 
     # what goes wrong between us and Twilio

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import force_setattr
 
 from booking_doctor.core.booking import Confirmed, Initiated, JobState, SmsState
 from booking_doctor.core.ports import Answer, Text
@@ -47,7 +48,7 @@ def meanwhile(service: BookingService, do: Callable[[], object]) -> None:
             do()
             return answer
 
-    object.__setattr__(service._texting, "messenger", Slow())
+    force_setattr(service._texting, "messenger", Slow())
 
 
 def test_two_initiates_with_one_key_are_one_booking_and_one_text(real: RealDesk) -> None:

@@ -4,10 +4,10 @@ Texts that wait for their turn, in memory and on the real adapters alike: each i
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from booking_doctor.core.booking import JobState, SmsState
 from booking_doctor.core.queue import LEASE, MAX_LOOKS, MAX_TRIES

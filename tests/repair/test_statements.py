@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from booking_doctor.repair.migration import (
     Goal,
@@ -95,7 +95,7 @@ def perform(catalog: Catalog, statement: Statement) -> Catalog:
         case StatementKind.DROP_INDEX:
             remaining = [index for index in catalog.sids if index.name != target]
             changed = {"sids": remaining, "taken": catalog.taken - {target.raw}}
-    return replace(catalog, **changed)  # type: ignore[arg-type]
+    return replace(catalog, **changed)
 
 
 def followed(goal: Goal, catalog: Catalog) -> tuple[Catalog, list[str]]:

@@ -5,8 +5,9 @@ A report of each command that the other samples are not of, as such a command wr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import Finding, JSONValue, Report, Severity, Skipped

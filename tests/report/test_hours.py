@@ -5,12 +5,12 @@ The hours of a window as a person sees them: nothing unread looks like nothing, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 from booking_doctor.findings import Hour, Report

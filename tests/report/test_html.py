@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -18,6 +17,7 @@ from time import process_time
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from booking_doctor.findings import Hour, Report

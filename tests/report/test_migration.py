@@ -5,11 +5,11 @@ How a change of a table is drawn: its SQL line by line to copy, its locks, who i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import LeftView, MigrationView, Report, SessionView, StatementView

@@ -7,7 +7,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from io import StringIO
 from time import process_time
 from typing import Final
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from booking_doctor.errors import ExitCode

@@ -6,6 +6,7 @@ Twilio's own SDK creates, fetches, changes and lists; pages and faults are looke
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import socket
@@ -13,7 +14,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -26,6 +27,7 @@ import requests
 import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
@@ -231,7 +233,7 @@ def test_wrong_credentials(raw: Raw, secret: str) -> None:
     """
     A wrong token is 401 with code 20003 and a link to its page.
     """
-    answer = replace(raw, secret=secret).messages()
+    answer = dataclasses.replace(raw, secret=secret).messages()
 
     assert answer.status == 401
     assert answer.json == {
@@ -286,7 +288,9 @@ def test_test_credentials_may_not_read(raw: Raw, resource: str) -> None:
     """
     Test credentials are told 403 with code 20008 wherever they read.
     """
-    answer = replace(raw, user=TEST.sid, secret=TEST.secret, account_sid=TEST.sid)("GET", raw.path(resource))
+    answer = dataclasses.replace(raw, user=TEST.sid, secret=TEST.secret, account_sid=TEST.sid)(
+        "GET", raw.path(resource)
+    )
 
     assert (answer.status, answer.json["code"]) == (403, 20008)
 
@@ -322,7 +326,7 @@ def test_test_credentials_are_not_for_the_account(raw: Raw, account: TwilioAccou
     """
     With test credentials nothing can be sent in the name of the real account.
     """
-    answer = replace(raw, user=TEST.sid, secret=TEST.secret).send({"From": "+15005550006"})
+    answer = dataclasses.replace(raw, user=TEST.sid, secret=TEST.secret).send({"From": "+15005550006"})
 
     assert (answer.status, answer.json["code"]) == (403, 20008)
     assert account.message_count == 0
@@ -427,7 +431,7 @@ def test_another_account(raw: Raw, owner: str) -> None:
     """
     Another account's log, or that of an empty SID, is not found.
     """
-    answer = replace(raw, account_sid=owner).messages()
+    answer = dataclasses.replace(raw, account_sid=owner).messages()
 
     assert (answer.status, answer.json["code"]) == (404, 20404)
 
@@ -1493,7 +1497,7 @@ def test_headers(raw: Raw) -> None:
     """
     Every answer carries Twilio's request id and the number of concurrent requests, itself included.
     """
-    answers = [raw.messages(), replace(raw, secret="wrong").messages()]
+    answers = [raw.messages(), dataclasses.replace(raw, secret="wrong").messages()]
 
     for answer in answers:
         assert re.fullmatch(r"RQ[0-9a-f]{32}", answer.headers["Twilio-Request-Id"])

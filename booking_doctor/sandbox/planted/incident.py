@@ -5,7 +5,8 @@ What a planted fault is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from booking_doctor.sandbox.incidents import World
 
@@ -16,8 +17,7 @@ def _nothing(_scene: World) -> None:
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
+class Incident(Struct, frozen=True, kw_only=True):
     """
     One fault in four beats: healthy, look-alike, broken, repaired.
 
@@ -39,13 +39,12 @@ class Incident:
     plant: Callable[[World], Iterable[str]]
     remedy: Callable[[World], object]
     before: Callable[[World], object] = _nothing
-    also: frozenset[str] = field(default=frozenset())
+    also: frozenset[str] = frozenset()
     cause: str | None = None
-    beside: frozenset[str] = field(default=frozenset())
+    beside: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
+class Episode(Struct, frozen=True, kw_only=True):
     """
     One cause at work in a world.
 
@@ -59,4 +58,4 @@ class Episode:
     cause: str | None
     title: str
     happen: Callable[[World], object]
-    beside: frozenset[str] = field(default=frozenset())
+    beside: frozenset[str] = frozenset()

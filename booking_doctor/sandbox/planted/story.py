@@ -7,10 +7,11 @@ Each act is carried out on the database as the application would, so that its co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Final
+
+from msgspec import Struct
 
 from booking_doctor.sandbox.incidents import World
 from booking_doctor.sandbox.twilio_log import Message
@@ -30,8 +31,7 @@ def phone() -> str:
     return f"+{next(_phones)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Booked:
+class Booked(Struct, frozen=True):
     """
     A booking that was initiated.
 
