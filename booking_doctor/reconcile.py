@@ -290,10 +290,12 @@ class _Comparer:
         self.counts["twilio_messages"] += len(span.lines)
         bystanders = set(span.bystanders.values())
         for chunk in chunks:
-            rows = set(chunk)
-            left = rows - span.lines.keys()
-            self.counts["matched"] += len(rows) - len(left)
-            span.lines = {line: message for line, message in span.lines.items() if line not in rows}
+            apart = set(chunk)
+            rows = len(apart)
+            apart.symmetric_difference_update(span.lines)
+            span.lines = {line: span.lines[line] for line in apart if line in span.lines}
+            left = apart - span.lines.keys()
+            self.counts["matched"] += rows - len(left)
             self._keep_rows(left - span.bystanders.keys(), bystanders)
         self._keep_messages(span.lines)
 
