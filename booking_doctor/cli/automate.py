@@ -12,23 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from booking_doctor.cli.app import (
-    AllSendersOption,
-    FailOnOption,
-    FormatOption,
-    Invocation,
-    OutputOption,
-    ShowPiiOption,
-    app,
-    check_writable,
-    save,
-    say,
-    write,
-)
+from booking_doctor.cli.app import app
+from booking_doctor.cli.invocation import Invocation
+from booking_doctor.cli.options import AllSendersOption, FailOnOption, FormatOption, OutputOption, ShowPiiOption
 from booking_doctor.cli.remembering import NotifyOption, notifier, tell
 from booking_doctor.cli.repair import AllowTriggersOption
 from booking_doctor.cli.session import ended_by_signals, finish
+from booking_doctor.cli.streams import say
 from booking_doctor.cli.windows import parse_length
+from booking_doctor.cli.writing import check_writable, save, write
 from booking_doctor.errors import DoctorError, UsageError
 from booking_doctor.findings import Disclosure, FailOn, Report, Window
 from booking_doctor.report import FORMATS, TERMINAL, Format

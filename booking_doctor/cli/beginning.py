@@ -16,7 +16,9 @@ import typer
 from msgspec import Struct
 
 from booking_doctor import __version__
-from booking_doctor.cli.app import FailOnOption, FormatOption, Invocation, OutputOption, app
+from booking_doctor.cli.app import app
+from booking_doctor.cli.invocation import Invocation
+from booking_doctor.cli.options import FailOnOption, FormatOption, OutputOption
 from booking_doctor.cli.session import finish
 from booking_doctor.errors import ExitCode, SourceError, UsageError
 from booking_doctor.findings import FailOn, JSONValue, Report, Skipped

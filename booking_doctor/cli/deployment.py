@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from booking_doctor.cli.app import (
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import (
     FailOnOption,
     FormatOption,
     IgnoreOption,
     OutputOption,
     SelectOption,
     ShowPiiOption,
-    app,
 )
 from booking_doctor.cli.session import doctor, finish
 from booking_doctor.errors import UsageError

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from msgspec.structs import replace
 
-from booking_doctor.cli.app import (
+from booking_doctor.cli.app import app
+from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
+from booking_doctor.cli.options import (
     AllSendersOption,
     FailOnOption,
     FormatOption,
@@ -21,9 +23,7 @@ from booking_doctor.cli.app import (
     TwilioLogOption,
     UntilOption,
     YesOption,
-    app,
 )
-from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
 from booking_doctor.cli.probe import CleanupOption, PhoneOption, consent
 from booking_doctor.cli.remembering import NotifyOption, StateOption, remembering
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request

@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from booking_doctor.cli.app import (
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import (
     FailOnOption,
     FormatOption,
     IgnoreOption,
     OutputOption,
     SelectOption,
     ShowPiiOption,
-    app,
 )
 from booking_doctor.cli.remembering import StateOption, remembering
 from booking_doctor.cli.session import doctor, finish

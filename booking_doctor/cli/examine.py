@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import typer
 
-from booking_doctor.cli.app import (
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import (
     AllSendersOption,
     FailOnOption,
     FormatOption,
@@ -19,7 +20,6 @@ from booking_doctor.cli.app import (
     SinceOption,
     TwilioLogOption,
     UntilOption,
-    app,
 )
 from booking_doctor.cli.remembering import NotifyOption, StateOption, remembering
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request

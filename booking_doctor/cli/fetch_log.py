@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
-from booking_doctor.cli.app import FormatOption, SinceOption, UntilOption, app, check_output
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import FormatOption, SinceOption, UntilOption
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
+from booking_doctor.cli.writing import check_output
 from booking_doctor.findings import FailOn
 from booking_doctor.report import TERMINAL
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Never
 
 import typer
 
-from booking_doctor.cli.app import Invocation, app, redacted, say
+from booking_doctor.cli.app import app
+from booking_doctor.cli.invocation import Invocation
+from booking_doctor.cli.streams import redacted, say
 from booking_doctor.errors import DatabaseError, ExitCode, UsageError
 
 if TYPE_CHECKING:

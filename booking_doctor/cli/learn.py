@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from booking_doctor.cli.app import OutputOption, app, is_terminal, put
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import OutputOption
+from booking_doctor.cli.streams import is_terminal
+from booking_doctor.cli.writing import put
 from booking_doctor.errors import UsageError
 
 if TYPE_CHECKING:

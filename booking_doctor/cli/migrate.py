@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from msgspec.structs import replace
 
-from booking_doctor.cli.app import FailOnOption, FormatOption, OutputOption, ShowPiiOption, YesOption, app
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import FailOnOption, FormatOption, OutputOption, ShowPiiOption, YesOption
 from booking_doctor.cli.repair import ask, show
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
 from booking_doctor.findings import FailOn, Report

@@ -8,7 +8,9 @@ from typing import Annotated, Final
 
 import typer
 
-from booking_doctor.cli.app import (
+from booking_doctor.cli.app import app
+from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
+from booking_doctor.cli.options import (
     FORMAT_NAMES,
     AllSendersOption,
     FailOnOption,
@@ -17,11 +19,9 @@ from booking_doctor.cli.app import (
     SinceOption,
     TwilioLogOption,
     UntilOption,
-    app,
     format_named,
     names_of_formats,
 )
-from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
 from booking_doctor.findings import FailOn
 from booking_doctor.report import FORMATS, Format

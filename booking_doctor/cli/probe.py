@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from msgspec.structs import replace
 
-from booking_doctor.cli.app import FailOnOption, FormatOption, OutputOption, ShowPiiOption, YesOption, app, say
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import FailOnOption, FormatOption, OutputOption, ShowPiiOption, YesOption
 from booking_doctor.cli.repair import ask
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
+from booking_doctor.cli.streams import say
 from booking_doctor.errors import UsageError
 from booking_doctor.findings import Disclosure, FailOn
 from booking_doctor.report import TERMINAL

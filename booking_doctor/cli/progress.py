@@ -15,7 +15,8 @@ from threading import RLock, Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from booking_doctor.cli.app import Invocation, say
+from booking_doctor.cli.invocation import Invocation
+from booking_doctor.cli.streams import say
 from booking_doctor.findings import Progress, Silent
 from booking_doctor.report import visible
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from booking_doctor.cli.app import FailOnOption, FormatOption, Invocation, OutputOption, say
 from booking_doctor.cli.examine import jobs
+from booking_doctor.cli.invocation import Invocation
+from booking_doctor.cli.options import FailOnOption, FormatOption, OutputOption
 from booking_doctor.cli.progress import WORTH_COUNTING_S
 from booking_doctor.cli.session import ended_by_signals, finish
+from booking_doctor.cli.streams import say
 from booking_doctor.errors import DatabaseError, DoctorError
 from booking_doctor.findings import FailOn
 from booking_doctor.report import TERMINAL

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from booking_doctor.cli.app import OutputOption, SelectOption, app, put
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import OutputOption, SelectOption
 from booking_doctor.cli.progress import counting
+from booking_doctor.cli.writing import put
 from booking_doctor.errors import ExitCode, SandboxError, UsageError
 
 if TYPE_CHECKING:

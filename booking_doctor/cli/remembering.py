@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from msgspec import Struct
 
-from booking_doctor.cli.app import say
+from booking_doctor.cli.streams import say
 from booking_doctor.errors import UsageError
 from booking_doctor.findings import Report, Verdict
 from booking_doctor.report import FORMATS, Canvas

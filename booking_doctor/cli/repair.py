@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from msgspec.structs import replace
 
-from booking_doctor.cli.app import (
+from booking_doctor.cli.app import app
+from booking_doctor.cli.options import (
     AllSendersOption,
     FailOnOption,
     FormatOption,
@@ -24,11 +25,9 @@ from booking_doctor.cli.app import (
     TwilioLogOption,
     UntilOption,
     YesOption,
-    app,
-    say,
-    width,
 )
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, named, request
+from booking_doctor.cli.streams import say, width
 from booking_doctor.errors import PlanRefused, UsageError
 from booking_doctor.findings import Disclosure, FailOn, Report
 from booking_doctor.report import TERMINAL, Canvas

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from booking_doctor.cli.app import Invocation, say, write
+from booking_doctor.cli.invocation import Invocation
+from booking_doctor.cli.streams import say
 from booking_doctor.cli.windows import check_retention, parse_window
+from booking_doctor.cli.writing import write
 from booking_doctor.errors import ExitCode
 from booking_doctor.findings import Disclosure, FailOn, Report
 from booking_doctor.report import FORMATS, GITHUB, Canvas, Format

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from booking_doctor.cli import app
+from booking_doctor.cli import writing
 from booking_doctor.report.documents import json_schema
 
 
@@ -41,7 +41,7 @@ def _complaints(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """
     In this process a document is seen where all of them are encoded, from another where its output is collected.
     """
-    encode, collect = app._encoded, subprocess.Popen.communicate
+    encode, collect = writing._encoded, subprocess.Popen.communicate
     heard: list[str] = []
 
     def encoded(text: str, encoding: str) -> bytes:
@@ -53,7 +53,7 @@ def _complaints(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         heard.extend(filter(None, [_complaint(answer[0])]))
         return answer
 
-    monkeypatch.setattr(app, "_encoded", encoded)
+    monkeypatch.setattr(writing, "_encoded", encoded)
     monkeypatch.setattr(subprocess.Popen, "communicate", communicate)
     yield heard
     assert heard == []

@@ -26,17 +26,12 @@ from typer.testing import CliRunner
 
 from booking_doctor import __version__
 from booking_doctor.cli.app import COMMANDS as MODULES
-from booking_doctor.cli.app import (
-    Invocation,
-    _canvas,
-    app,
-    check_output,
-    error_boundary,
-    redacted,
-    say,
-    write,
-)
+from booking_doctor.cli.app import app
+from booking_doctor.cli.boundary import error_boundary
+from booking_doctor.cli.invocation import Invocation
+from booking_doctor.cli.streams import redacted, say
 from booking_doctor.cli.windows import check_retention, parse_window
+from booking_doctor.cli.writing import _canvas, check_output, write
 from booking_doctor.errors import (
     DatabaseForbidden,
     DatabaseUnreachable,
@@ -509,6 +504,8 @@ COMMANDS: Final = '''
 from typing import Annotated
 import typer
 from booking_doctor.cli import app as cli
+from booking_doctor.cli.options import *
+from booking_doctor.cli.writing import write
 from booking_doctor.cli.windows import parse_window
 from booking_doctor.errors import *
 from booking_doctor.findings import FailOn, Report
@@ -520,15 +517,15 @@ cli.COMMANDS = {}
 @cli.app.command()
 def look(
     ctx: typer.Context,
-    format: cli.FormatOption = TERMINAL,
-    output: cli.OutputOption = None,
-    fail_on: cli.FailOnOption = FailOn.ERROR,
-    show_pii: cli.ShowPiiOption = False,
-    since: cli.SinceOption = "7d",
-    until: cli.UntilOption = None,
-    twilio_log: cli.TwilioLogOption = None,
-    all_senders: cli.AllSendersOption = False,
-    yes: cli.YesOption = False,
+    format: FormatOption = TERMINAL,
+    output: OutputOption = None,
+    fail_on: FailOnOption = FailOn.ERROR,
+    show_pii: ShowPiiOption = False,
+    since: SinceOption = "7d",
+    until: UntilOption = None,
+    twilio_log: TwilioLogOption = None,
+    all_senders: AllSendersOption = False,
+    yes: YesOption = False,
     size: int = 1,
 ) -> None:
     """
@@ -540,7 +537,7 @@ def look(
         exit_code=ExitCode.FINDINGS, exit_reason="Zoë → fine…", next_steps=["x" * 100] * size,
         coverage={"words": list(ctx.obj.words), "env": [str(path) for path in ctx.obj.env_files]},
     )
-    cli.write(report, format, output, ctx.obj)
+    write(report, format, output, ctx.obj)
     raise typer.Exit(report.exit_code)
 
 @cli.app.command()
@@ -730,7 +727,7 @@ def test_links_where_they_are_known(monkeypatch: pytest.MonkeyPatch, environment
     for name, value in {"TERM": "xterm-256color", **environment}.items():
         monkeypatch.setenv(name, value)
     assert not _canvas().links
-    monkeypatch.setattr("booking_doctor.cli.app.is_terminal", lambda _: True)
+    monkeypatch.setattr("booking_doctor.cli.writing.is_terminal", lambda _: True)
 
     assert _canvas().links is known
 

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from booking_doctor.cli import progress as progress_module
-from booking_doctor.cli.app import Invocation
+from booking_doctor.cli.invocation import Invocation
 from booking_doctor.cli.progress import counting, progress_for
 from booking_doctor.findings import Progress
 

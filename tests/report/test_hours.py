@@ -108,7 +108,7 @@ def test_where_only_ascii_is_written(week: Report) -> None:
     """
     Each block has a digit there, so rows stay as long as they are.
     """
-    from booking_doctor.cli.app import _encoded
+    from booking_doctor.cli.writing import _encoded
 
     text = "\n".join(plot(week, Canvas(80)))
 
