@@ -34,7 +34,18 @@ from booking_doctor.errors import (
 from booking_doctor.settings import DatabaseSettings, Names
 from booking_doctor.sources import Place
 
-_CONNECT_TIMEOUT_S: Final = 10
+_CONNECTION: Final = {
+    "application_name": "booking-doctor",
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""
+What a connection has unless its URL says otherwise (PostgreSQL: "Parameter Key Words"): a minute after a host has vanished it
+is given up, where the system's own patience is two hours. The last is in milliseconds, the others in seconds.
+"""
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
@@ -355,7 +366,7 @@ def _engine(settings: DatabaseSettings, connections: int) -> Engine:
         host=settings.host,
         port=settings.port,
         database=settings.name,
-        query={"connect_timeout": str(_CONNECT_TIMEOUT_S), "application_name": "booking-doctor", **settings.parameters},
+        query={**_CONNECTION, **settings.parameters},
     )
     # NOTE: no prepared statements, because behind a transaction pooler they belong to somebody else's session; and no
     # BEGIN of the driver's, which would be a request of its own.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
@@ -86,6 +86,21 @@ def test_parameters_of_the_url_win(again: str, standing_url: str) -> None:
 
     assert place.database == parts.path[1:]
     assert place.host == database_settings({"DATABASE_URL": standing_url}).address
+
+
+def test_a_host_that_vanishes_is_given_up(standing_url: str) -> None:
+    """
+    The connection is looked after by the system, as the URL says where it says so.
+    """
+    parts = urlsplit(standing_url)
+    query = "&".join(filter(None, [parts.query, "keepalives_idle=7"]))
+
+    with opened(urlunsplit(parts._replace(query=query))) as database, database.reading() as connection:
+        driver: Any = connection.connection.driver_connection
+        kept = driver.info.get_parameters()
+
+    assert (kept["keepalives_idle"], kept["keepalives_interval"], kept["keepalives_count"]) == ("7", "10", "3")
+    assert (kept["tcp_user_timeout"], kept["connect_timeout"]) == ("60000", "10")
 
 
 @pytest.mark.parametrize("query", ["", "?service=booking"])
