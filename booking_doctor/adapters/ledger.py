@@ -179,8 +179,7 @@ class DatabaseLedger:
         """
         # NOTE: what is deferred to the commit would fail there, for all rows of the batch at once.
         now = "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_advisory_xact_lock({}, {})".format(*_WRITER)
-        with self._database.writing() as connection:
-            connection.exec_driver_sql(now)
+        with self._database.writing(first=now) as connection:
             yield connection
 
     def _apart(
@@ -489,11 +488,11 @@ def _columns(image: str, without: Collection[str]) -> dict[str, bytes]:
 
 def _alike(steps: Mapping[int, Step]) -> list[dict[int, Step]]:
     """
-    Steps that one statement can write: of one kind, touching the same columns.
+    Steps that one statement can write: of one kind, touching the same columns in the same order.
     """
     groups: dict[tuple[str, ...], dict[int, Step]] = {}
     for number, step in steps.items():
-        groups.setdefault((step.kind, *sorted(step.after or ())), {})[number] = step
+        groups.setdefault((step.kind, *(step.after or ())), {})[number] = step
     return list(groups.values())
 
 

@@ -114,15 +114,19 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, first: str = "") -> Iterator[Connection]:
         """
         A transaction that may write, with time-outs for statements and locks; committed unless an error leaves it.
+
+        Args:
+            first: A statement that it begins with, sent with what begins it.
 
         Raises:
             DatabaseError: Whatever went wrong in it.
         """
         # NOTE: at another level, which may be the default here, what others do while a lock is waited for would not be seen.
-        with self._transaction(self._limits(self.timeouts.writing), before=_READ_COMMITTED) as connection:
+        limits = self._limits(self.timeouts.writing)
+        with self._transaction(limits, before=_READ_COMMITTED, after=first) as connection:
             yield connection
 
     @contextmanager
@@ -185,10 +189,10 @@ class Database:
         }
 
     @contextmanager
-    def _transaction(self, options: Mapping[str, str], *, before: str = "") -> Iterator[Connection]:
+    def _transaction(self, options: Mapping[str, str], *, before: str = "", after: str = "") -> Iterator[Connection]:
         # NOTE: one request for the beginning and all options, because a remote database answers each in tens of milliseconds.
         setting = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
-        with translated(self.settings), self._connected(f"BEGIN; {before}SELECT {setting}") as connection:
+        with translated(self.settings), self._connected(f"BEGIN; {before}SELECT {setting}; {after}") as connection:
             driver = _driver(connection)
             try:
                 yield connection

@@ -223,7 +223,9 @@ class Backfilling(Comparing):
             raise PlanRefused(message)
         plan = planned.plan
         started_at = self._clock()
-        run = Run(id=self._run_id(started_at), command="backfill", checksum=plan.checksum, started_at=started_at)
+        run = Run(
+            id=self._run_id(started_at), command="backfill", checksum=planned.view.checksum, started_at=started_at
+        )
         receipt = apply(plan, self._sources.ledger, run, batch_size=repair.batch_size, progress=self._progress)
         proof = self._verify(planned, request, receipt) if receipt.written else None
         left = len(plan.left) + len(receipt.left)
