@@ -23,7 +23,7 @@ CREATE TABLE {JOURNAL_SCHEMA}.runs (
   forgotten_at timestamptz
 );
 CREATE TABLE {JOURNAL_SCHEMA}.journal (
-  run_id text NOT NULL REFERENCES {JOURNAL_SCHEMA}.runs, step integer NOT NULL, kind text NOT NULL,
+  run_id text NOT NULL, step integer NOT NULL, kind text NOT NULL,
   table_name text NOT NULL, row_id text NOT NULL, sid text NOT NULL, before json, after json, undone_at timestamptz,
   PRIMARY KEY (run_id, step)
 );

@@ -398,3 +398,19 @@ def test_nothing_is_left_open(bench: Bench) -> None:
 
     open_ = f"SELECT state FROM pg_stat_activity WHERE datname = current_database() AND {OURS} AND state <> 'idle'"
     until(lambda: bench.sql(open_) == [])
+
+
+def test_run_removed_meanwhile(bench: Bench) -> None:
+    """
+    Nothing is written of a run that somebody has taken out of the journal: nobody could take it back.
+    """
+    booking = booking_row(bench)
+    steps = [insertion(1), insertion(2), restoration(booking), insertion(3)]
+    removed = AfterTheFirstBatch(lambda: bench.sql("DELETE FROM booking_doctor.runs"))
+
+    receipt = bench.apply(plan_of(*steps), batch_size=2, progress=removed)
+
+    assert receipt.written == [0, 1]
+    assert {left.reason for left in receipt.left} == {"a constraint forbids it: run_id (error 23502)"}
+    assert (rows(bench), bench.sql("SELECT metadata FROM pending_bookings")) == (2, [{"metadata": {}}])
+    assert bench.sql("SELECT step FROM booking_doctor.journal ORDER BY step") == [{"step": 0}, {"step": 1}]
