@@ -343,18 +343,34 @@ def essence(discrepancy: Discrepancy) -> Essence:
     return discrepancy.kind, discrepancy.sid, fields, wrong, tuple(owner.id for owner in owners)
 
 
+def carriers(world: Sides) -> dict[str, list[Row]]:
+    """
+    The rows that speak for each SID: those that carry it in the second column only where no other does in the first.
+    """
+    first, second = grouped(world.rows, "message_sid"), grouped(world.rows, "twilio_message_sid")
+    return {name: first.get(name) or second.get(name) or [] for name in {*first, *second}}
+
+
+def asked_for(world: Sides) -> set[str]:
+    """
+    The SIDs in the window's rows that are neither too young nor too old to ask Twilio for.
+    """
+    carried = carriers(world)
+    here = [row for row in world.rows if row.created_at and row.created_at in world.window]
+    named = {name for row in here for name in (row.message_sid, row.twilio_message_sid) if name}
+    ages = {name: NOW - min(row.created_at for row in carried[name] if row.created_at) for name in named}
+    return {name for name, age in ages.items() if timedelta(minutes=15) <= age <= TERMS.retention}
+
+
 def oracle(world: Sides) -> tuple[set[Essence], dict[str, int]]:
     """
     The answer by the book: every message by itself, every SID of a row by itself.
     """
-    first, second = grouped(world.rows, "message_sid"), grouped(world.rows, "twilio_message_sid")
-    carried = {name: first.get(name) or second.get(name) or [] for name in {*first, *second}}
+    carried = carriers(world)
     here = [row for row in world.rows if row.created_at and row.created_at in world.window]
-    named = {name for row in here for name in (row.message_sid, row.twilio_message_sid) if name}
-    ages = {name: NOW - min(row.created_at for row in carried[name] if row.created_at) for name in named}
-    askable = {name for name, age in ages.items() if timedelta(minutes=15) <= age <= TERMS.retention}
+    askable = asked_for(world)
     ours = [message for message in world.messages if is_ours(message) and message.happened_at in world.window]
-    shown = {message.sid for message in world.messages} - world.unlisted | set(askable)
+    shown = {message.sid for message in world.messages} - world.unlisted | askable
     ours = [message for message in ours if message.sid in shown or message.sid in strayed(world)]
     found = [judged(message, carried.get(message.sid, []), world) for message in ours]
     found += [(Kind.UNKNOWN, name, (), False, ()) for name in askable - {message.sid for message in world.messages}]
@@ -449,24 +465,14 @@ def test_texts_sent_are_counted_by_the_hour(world: Sides, way: dict[str, Any]) -
     comparison = compared(world, way)
 
     refused = {one.sid for one in comparison.of(Kind.REJECTED)}
+    asked = asked_for(world)
     sent = Counter(
         message.sent_at.replace(minute=0, second=0)
         for message in world.messages
         if message.sent_at and message.sent_at in world.window and is_ours(message) and not message.inbound
-        if message.sid not in refused and not unseen(message, world)
+        if message.sid not in refused and (message.sid not in world.unlisted or message.sid in asked)
     )
     assert comparison.sent == {hour: sent[hour] for hour in world.window.hours()}
-
-
-def unseen(message: TwilioMessage, world: Sides) -> bool:
-    """
-    Whether no list shows it, and no row that is old enough had anybody ask for it.
-    """
-    carriers = [row for row in world.rows if message.sid in {row.message_sid, row.twilio_message_sid}]
-    return message.sid in world.unlisted and not any(
-        row.created_at and row.created_at in world.window and row.created_at <= TERMS.now - timedelta(minutes=15)
-        for row in carriers
-    )
 
 
 # --- what follows from it --------------------------------------------------------------------------------------------
