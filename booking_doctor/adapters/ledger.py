@@ -236,7 +236,7 @@ class DatabaseLedger:
             WITH p AS MATERIALIZED (SELECT * FROM {planned(names)}), inserted AS (
               INSERT INTO {sql.table("messages")} AS t ({sql.columns("messages", names)})
               SELECT {sql.values("messages", names)} FROM p WHERE {sql.absent()} ORDER BY p.n
-              RETURNING CAST(t.{id_} AS text) AS row_id, t.{sid} AS sid, row_to_json(t) AS image
+              RETURNING CAST(t.{id_} AS text) AS row_id, CAST(t.{sid} AS text) AS sid, row_to_json(t) AS image
             ), noted AS (
               INSERT INTO {JOURNAL_SCHEMA}.journal (run_id, step, kind, table_name, row_id, sid, after)
               SELECT {_RUN}, p.n, :kind, :table, i.row_id, p.sid, i.image FROM inserted i JOIN p USING (sid)
@@ -249,7 +249,8 @@ class DatabaseLedger:
         missing = {number: step.sid for number, step in steps.items() if number not in ids}
         left = self._why_missing(connection, missing) if missing else {}
         if len(ids) != len(inserted):
-            lost = [number for number, reason in left.items() if reason is not _RECORDED]
+            # NOTE: where all are recorded by now, it may be by these very rows, in the second column.
+            lost = [number for number, reason in left.items() if reason is not _RECORDED] or missing
             raise _Unexpected(dict.fromkeys(lost, "a trigger would store it under another SID"))
         return _Written(ids, {}, left)
 

@@ -450,6 +450,10 @@ LATE = (
             "a trigger would store it under another SID",
         ),
         (
+            new_trigger("BEGIN IF NEW.body = 'Text 2' THEN NEW.message_sid = NULL; END IF; RETURN NEW; END"),
+            "a trigger would store it under another SID",
+        ),
+        (
             new_trigger(
                 "BEGIN UPDATE messages SET body = 'x' WHERE id = NEW.id AND body = 'Text 2'; RETURN NULL; END",
                 "AFTER INSERT ON messages FOR EACH ROW",
@@ -471,7 +475,7 @@ LATE = (
             "a trigger or function refused (error P0001)",
         ),
     ],
-    ids=["check", "raise", "keep out", "alter", "alter SID", "alter after", "delete after", "deferred"],
+    ids=["check", "raise", "keep out", "alter", "alter SID", "move SID", "alter after", "delete after", "deferred"],
 )
 def test_one_bad_row(bench: Bench, setup: Sequence[str], reason: str) -> None:
     """

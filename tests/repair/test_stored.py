@@ -79,6 +79,20 @@ def test_images_to_the_byte(bench: Bench, setup: tuple[str, ...]) -> None:
     assert bench.sql("SELECT * FROM messages") == []
 
 
+def test_sids_with_blanks_behind(bench: Bench) -> None:
+    """
+    A column of fixed width fills a SID up with blanks; it is the same SID.
+    """
+    bench.sql("ALTER TABLE messages ALTER message_sid TYPE char(40), ALTER twilio_message_sid TYPE char(40)")
+    message_row(bench, 2)
+
+    receipt = bench.apply(plan_of(*(insertion(n) for n in range(1, 4))))
+
+    assert receipt.written == [0, 2]
+    assert reasons(receipt.left) == {f"message/{sid(2)}": "its SID has been recorded meanwhile"}
+    assert len(bench.undo().written) == 2
+
+
 def test_a_trigger_made_meanwhile(bench: Bench) -> None:
     """
     Whoever makes a trigger between two batches is noticed at the next, which is not stored as the trigger wants it.
