@@ -104,15 +104,16 @@ class DatabaseRecords:
         One pass, because that is what costs.
         """
         outbound = self._message_column("direction").is_distinct_from("inbound")
+        hour = func.date_trunc("hour", self._messages.created_at)
         return (
             select(
-                func.date_trunc("hour", self._messages.created_at).label("begins"),
+                hour.label("begins"),
                 func.count().label("all"),
                 func.count().filter(self._odd()).label("odd"),
                 func.count().filter(outbound).label("outbound"),
             )
             .where(*within)
-            .group_by("begins")
+            .group_by(hour)  # not by the label: a column of the table may be called so
         )
 
     def _customer_assured(self) -> bool:
@@ -159,7 +160,8 @@ class DatabaseRecords:
             if not sids:
                 return {}
             of_them = or_(*((column == _any_of(sids)) & said for column, said in self._going_by(self._messages)))
-            rows = select(self._sid().label("sid"), func.count()).where(of_them).group_by("sid")
+            sid = self._sid()
+            rows = select(sid, func.count()).where(of_them).group_by(sid)
             return dict(connection.execute(rows.having(func.bool_or(and_(*within)))).all())
 
     def _going_by(self, row: Any) -> list[tuple[ColumnElement[str], ColumnElement[bool]]]:  # noqa: ANN401  columns by name

@@ -5,7 +5,8 @@ How the records are looked up: by the index there is, and together where there i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -14,6 +15,7 @@ from sqlalchemy import event
 
 from booking_doctor.adapters.postgres import Database
 from booking_doctor.adapters.records import DatabaseRecords
+from booking_doctor.findings import Window
 from booking_doctor.settings import Names, database_settings
 from tests.memory import sid
 
@@ -79,3 +81,27 @@ def test_second_column_has_none(database: Database) -> None:
     assert len(rows) == 1000
     (plan,) = found
     assert plan.count("Seq Scan on messages") == 1
+
+
+def test_columns_called_like_what_is_asked_for(database_url: str) -> None:
+    """
+    The table may have columns of any name, also of those that the answer's columns have.
+    """
+    at = datetime(2025, 12, 7, 12, 30, tzinfo=UTC)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE messages RENAME message_sid TO sid")
+        connection.execute(
+            "ALTER TABLE messages ALTER customer_id DROP NOT NULL, ADD begins integer, ADD outbound text"
+        )
+        connection.execute(
+            "INSERT INTO messages (direction, sid, twilio_message_sid, created_at, begins)"
+            " VALUES ('outbound', %(sid)s, NULL, %(at)s, 1), ('outbound', NULL, %(sid)s, %(at)s, 2)",
+            {"sid": sid(1), "at": at},
+        )
+    names = Names(columns={("messages", "message_sid"): "sid"})
+
+    with closing(Database(database_settings({"DATABASE_URL": database_url}), names)) as database:
+        overview = DatabaseRecords(database).overview(Window(at - timedelta(hours=1), at + timedelta(hours=1)))
+
+    assert (overview.recorded, overview.duplicated) == (2, {sid(1): 2})
+    assert overview.outbound_by_hour == {at.replace(minute=0): 2}
