@@ -145,7 +145,7 @@ class _Comparer:
         """
         One line for each reason, whatever the number of days it cost, and for each of the first unreadable messages.
         """
-        for sid, reason in list(self.unreadable.items())[:_NAMED]:
+        for sid, reason in sorted(self.unreadable.items())[:_NAMED]:
             self._unread(f"message/{sid}", reason)
         if len(self.unreadable) > _NAMED:
             self._unread("messages", f"{len(self.unreadable) - _NAMED} more have a value that cannot be read")
@@ -374,7 +374,7 @@ class _Comparer:
         try:
             found = [(told_once(differences(message, row, region, statuses), row), row) for row in rows]
         except UnreadableMessage as error:
-            self._unread(f"message/{error.sid}", str(error))
+            self.unreadable[error.sid] = str(error)
             self.counts["twilio_messages"] -= 1
             return
         least, row = min(found, key=lambda pair: len(pair[0]))

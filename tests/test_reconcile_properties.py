@@ -879,16 +879,22 @@ def test_what_cannot_be_read_is_named_and_not_counted(values: dict[str, Any], ha
     assert bad.sid in comparison.unread[0].reason
 
 
-def test_a_log_that_nobody_can_read_is_no_long_list() -> None:
+@pytest.mark.parametrize("values", [{"date_sent": "2025-12-07T09:00:00Z"}, {"price": "free"}])
+@pytest.mark.parametrize("has_row", [True, False])
+def test_a_log_that_nobody_can_read_is_no_long_list(values: dict[str, Any], has_row: bool) -> None:
     """
-    Of very many unreadable messages the first are named and the others counted.
+    Of very many unreadable messages the first are named, always the same, and the others counted.
     """
-    broken = [text(number, date_sent="2025-12-07T09:00:00Z") for number in range(30)]
+    whole = [text(number, datetime(2025, 12, 7, 9, tzinfo=UTC)) for number in range(30)]
+    rows = [recorded(message) for message in whole] if has_row else []
+    broken = [replace(message, **values) for message in whole]
+    log = _Fixed(messages=[], strays={date(2025, 12, 7): broken}, fetched={message.sid: message for message in broken})
 
-    comparison = reconcile(MemoryLog(messages=[], strays={date(2025, 12, 7): broken}), MemoryRecords(), TERMS)
+    comparison = reconcile(log, MemoryRecords(table=rows), TERMS)
 
-    assert len(comparison.unread) == 21
+    assert [gap.check for gap in comparison.unread] == [*(f"message/{sid(number)}" for number in range(20)), "messages"]
     assert comparison.unread[-1].reason == "10 more have a value that cannot be read"
+    assert comparison.counts["twilio_messages"] == 0
 
 
 @dataclass(kw_only=True)
