@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
@@ -46,6 +46,9 @@ _CONNECTION: Final = {
 What a connection has unless its URL says otherwise (PostgreSQL: "Parameter Key Words"): a minute after a host has vanished it
 is given up, where the system's own patience is two hours. The last is in milliseconds, the others in seconds.
 """
+
+_CANCEL_S: Final = 1
+"""How long the server may take to hear that nobody waits, in seconds."""
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
@@ -98,6 +101,7 @@ class Database:
         self.timeouts = timeouts
         self.tables: Mapping[str, Table] = application_tables(names)
         self._engine = _engine(settings, connections)
+        self._in_reading: set[psycopg.Connection[Any]] = set()
         self._columns: dict[str, dict[str, ColumnFacts]] = {}
 
     @contextmanager
@@ -111,7 +115,14 @@ class Database:
             DatabaseError: Whatever went wrong in it.
         """
         with self._transaction({"transaction_read_only": "on", **self._limits(self.timeouts.reading)}) as connection:
-            yield connection
+            driver = _driver(connection)
+            self._in_reading.add(driver)
+            try:
+                yield connection
+            finally:
+                if driver not in self._in_reading:  # closed meanwhile
+                    connection.invalidate()
+                self._in_reading.discard(driver)
 
     @contextmanager
     def writing(self, *, first: str = "") -> Iterator[Connection]:
@@ -176,8 +187,12 @@ class Database:
 
     def close(self) -> None:
         """
-        Give all connections back.
+        Give all connections back. What other threads still read is for nobody any more, so the server need not go on.
         """
+        abandoned, self._in_reading = self._in_reading, set()
+        for driver in list(abandoned):
+            with suppress(psycopg.Error):
+                driver.cancel_safe(timeout=_CANCEL_S)
         self._engine.dispose()
 
     def _limits(self, statement: float) -> dict[str, str]:

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -101,6 +102,27 @@ def test_a_host_that_vanishes_is_given_up(standing_url: str) -> None:
 
     assert (kept["keepalives_idle"], kept["keepalives_interval"], kept["keepalives_count"]) == ("7", "10", "3")
     assert (kept["tcp_user_timeout"], kept["connect_timeout"]) == ("60000", "10")
+
+
+def test_nothing_is_read_on_for_nobody(standing_url: str) -> None:
+    """
+    A statement under way in another thread ends when the database is closed, and does not keep the server busy.
+    """
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+
+    def ask(database: Database) -> None:
+        with database.reading() as connection:
+            connection.execute(text("SELECT pg_sleep(60)"))
+
+    with ThreadPoolExecutor(1) as beside:
+        with opened(standing_url) as database:
+            answer = beside.submit(ask, database)
+            with psycopg.connect(standing_url, autocommit=True) as other:
+                while other.execute(asleep).fetchone() != (1,):
+                    assert not answer.done()
+                    time.sleep(0.01)
+        with pytest.raises(DatabaseUnreachable, match="cancelled"):
+            answer.result(10)
 
 
 @pytest.mark.parametrize("query", ["", "?service=booking"])
