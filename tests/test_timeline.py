@@ -105,6 +105,20 @@ def test_log_breaks_off(scene: World, open_doctor: Open) -> None:
     assert None not in {hour.recorded for hour in report.timeline}
 
 
+def test_nothing_of_the_log(scene: World, open_doctor: Open) -> None:
+    """
+    Where nothing of the log can be read, what the database holds is told all the same.
+    """
+    december_incident(scene)
+    told = open_doctor().reconcile(week(scene)).timeline
+    scene.simulator.faults.add(Fault.forbidden(), on=On(path="/Messages.json"), times=None)
+
+    report = open_doctor().reconcile(week(scene))
+
+    assert {hour.sent for hour in report.timeline} == {None}
+    assert [hour.recorded for hour in report.timeline] == [hour.recorded for hour in told]
+
+
 def test_date_unreadable(scene: World, open_doctor: Open) -> None:
     """
     A message whose date cannot be read leaves its day uncounted, not counted without it.

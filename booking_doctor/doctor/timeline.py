@@ -44,9 +44,11 @@ def kept_by_hour(window: Window, ask: Callable[[], Queries]) -> Kept:
 
 def kept_beside(overview: Overview | None, window: Window, ask: Callable[[], Queries]) -> Kept:
     """
-    Ask for the bookings alone: the texts were counted on the way.
+    Ask for the bookings alone: the texts were counted on the way, unless nothing of the log was there to compare them with.
     """
-    return Kept(_counted(_BOOKINGS, window, ask), overview.outbound_by_hour if overview else None)
+    if overview is None:
+        return kept_by_hour(window, ask)
+    return Kept(_counted(_BOOKINGS, window, ask), overview.outbound_by_hour)
 
 
 def kept(evidence: Evidence) -> Kept:
