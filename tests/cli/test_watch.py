@@ -124,7 +124,7 @@ def test_another_one_at_work_is_given_way_to(scene: World, call: Call) -> None:
     assert (busy.exit_code, busy.stdout) == (0, "")
     assert re.search(r"another watch is at it on elsewhere, heard \d s ago: nothing was looked at here", busy.stderr)
     assert (silent["exit_code"], silent["verdict"], silent["skipped"][0]["check"]) == (3, "incomplete", "watch")
-    assert "heard 120 s ago, which is too long for one that works" in silent["skipped"][0]["reason"]
+    assert re.search(r"heard 12\d s ago, which is too long for one that works", silent["skipped"][0]["reason"])
     assert "booking_doctor_last_success" not in Path("m.prom").read_text()
     assert look(call)["exit_code"] == 0
 
