@@ -6,7 +6,7 @@ Known faults are planted here and nowhere else; the demo tells one of them as a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -165,8 +165,18 @@ class World(Struct, frozen=True, kw_only=True):
         """
         The application has recorded a text, as Twilio tells it unless said otherwise.
         """
+        return self._insert("messages", **{**self._row_of(message, customer_id), **values})
+
+    def past(self, texts: Sequence[tuple[str, Message]]) -> None:
+        """
+        So many customers exist, each by a name, and the text that each got is recorded.
+        """
+        customers = self._insert_all("customers", [{"name": name, "phone": message.to} for name, message in texts])
+        self._insert_all("messages", [self._row_of(text, id_) for (_, text), id_ in zip(texts, customers, strict=True)])
+
+    def _row_of(self, message: Message, customer_id: str | None) -> dict[str, Any]:
         told = told_by_twilio(message, self.now)
-        row = {
+        return {
             "customer_id": customer_id,
             "direction": direction_of(told),
             "message_sid": told.sid,
@@ -180,7 +190,6 @@ class World(Struct, frozen=True, kw_only=True):
             "cost_usd": told.cost_usd,
             "created_at": told.happened_at,
         }
-        return self._insert("messages", **{**row, **values})
 
     def defer(self, message: Message, booking_id: str) -> None:
         """
@@ -232,9 +241,14 @@ class World(Struct, frozen=True, kw_only=True):
             return [dict(row) for row in connection.execute(text(question), values).mappings()]
 
     def _insert(self, table: str, **values: Any) -> str:  # noqa: ANN401  any column
+        (id_,) = self._insert_all(table, [values])
+        return id_
+
+    def _insert_all(self, table: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         target = _TABLES[table]
+        statement = insert(target).returning(target.c.id, sort_by_parameter_order=True)
         with self.engine.begin() as connection:
-            return str(connection.execute(insert(target).values(**values).returning(target.c.id)).scalar_one())
+            return [str(id_) for id_ in connection.execute(statement, rows).scalars()]
 
 
 def told_by_twilio(message: Message, now: datetime) -> TwilioMessage:
@@ -314,10 +328,13 @@ def december_incident(scene: World) -> None:
 
 
 def _recorded_before(scene: World, numbers: Iterator[str]) -> None:
-    for n in range(120):
-        phone, at = next(numbers), _second(scene.now - timedelta(days=4, hours=1, minutes=23 * n % 2800))
-        customer = scene.customer(phone, name=f"Customer {n}")
-        scene.record(scene.text(phone, at, f"Your booking {n} is confirmed."), customer)
+    times = (_second(scene.now - timedelta(days=4, hours=1, minutes=23 * n % 2800)) for n in range(120))
+    scene.past(
+        [
+            (f"Customer {n}", scene.text(next(numbers), at, f"Your booking {n} is confirmed."))
+            for n, at in enumerate(times)
+        ]
+    )
 
 
 def _confirmed_without_record(scene: World, numbers: Iterator[str]) -> None:
