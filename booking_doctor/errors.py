@@ -7,6 +7,7 @@ says what to do next. The command line turns each into one line and an exit code
 
 from __future__ import annotations
 
+import traceback
 from enum import IntEnum
 from typing import ClassVar, Literal
 
@@ -350,3 +351,15 @@ class OutcomeNotStored(DoctorError):
         self.what = what
         self.booking_id = booking_id
         self.message_sid = message_sid
+
+
+def place_of(error: Exception) -> str:
+    """
+    The innermost line of this package that the error came through.
+    """
+    places = [
+        f"{frame.f_globals.get('__name__')}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith("booking_doctor.")
+    ]
+    return places[-1]

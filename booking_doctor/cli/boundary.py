@@ -18,7 +18,7 @@ from booking_doctor import __version__
 from booking_doctor.cli.invocation import Invocation
 from booking_doctor.cli.streams import redacted, say
 from booking_doctor.cli.writing import abandon_stdout, print_document
-from booking_doctor.errors import DoctorError, ExitCode, UsageError
+from booking_doctor.errors import DoctorError, ExitCode, UsageError, place_of
 from booking_doctor.report import FORMATS
 
 
@@ -121,7 +121,7 @@ def _explain_bug(error: Exception, verbosity: int) -> None:
     """
     What kind of error and where; with ``-v`` the way it took. Never its message: it may hold anything, a phone number too.
     """
-    say(f"error: this is a bug in booking-doctor {__version__}: {type(error).__name__} in {_place(error)}")
+    say(f"error: this is a bug in booking-doctor {__version__}: {type(error).__name__} in {place_of(error)}")
     if not verbosity:
         say("  try: `booking-doctor -v` and the same command shows the traceback to report")
         return
@@ -130,15 +130,3 @@ def _explain_bug(error: Exception, verbosity: int) -> None:
         for line in "".join(traceback.format_tb(each.__traceback__)).splitlines():
             say(line)
         say(type(each).__name__)
-
-
-def _place(error: Exception) -> str:
-    """
-    The innermost line of this package that the error came through.
-    """
-    places = [
-        f"{frame.f_globals.get('__name__')}, line {line}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__")).startswith("booking_doctor.")
-    ]
-    return places[-1]

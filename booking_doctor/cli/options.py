@@ -5,7 +5,7 @@ Options that several commands have.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -36,19 +36,21 @@ def names_of_formats(incomplete: str) -> list[str]:
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
-FORMAT_NAMES: Final = f"<{'|'.join(FORMATS)}>"
-
-FormatOption = Annotated[
-    Format,
-    typer.Option(
+def format_option(help: str) -> Any:  # noqa: ANN401  Typer's type of it is private
+    """
+    ``--format`` with every format.
+    """
+    return typer.Option(
         "--format",
         parser=format_named,
-        metavar=FORMAT_NAMES,
+        metavar=f"<{'|'.join(FORMATS)}>",
         autocompletion=names_of_formats,
         show_default=False,
-        help=f"How the report is written; {TERMINAL.name} unless given.",
-    ),
-]
+        help=help,
+    )
+
+
+FormatOption = Annotated[Format, format_option(f"How the report is written; {TERMINAL.name} unless given.")]
 OutputOption = Annotated[
     Path | None,
     typer.Option("--output", metavar="PATH", callback=check_output, help="Write the report here instead of to stdout."),

@@ -11,7 +11,6 @@ import typer
 from booking_doctor.cli.app import app
 from booking_doctor.cli.deployment import ExpectCommitOption, ExpectDeploymentOption, expected_build
 from booking_doctor.cli.options import (
-    FORMAT_NAMES,
     AllSendersOption,
     FailOnOption,
     OutputOption,
@@ -19,8 +18,7 @@ from booking_doctor.cli.options import (
     SinceOption,
     TwilioLogOption,
     UntilOption,
-    format_named,
-    names_of_formats,
+    format_option,
 )
 from booking_doctor.cli.session import DEFAULT_SINCE, doctor, finish, request
 from booking_doctor.findings import FailOn
@@ -30,13 +28,8 @@ MARKDOWN: Final = FORMATS["markdown"]
 
 PlanFormatOption = Annotated[
     Format,
-    typer.Option(
-        "--format",
-        parser=format_named,
-        metavar=FORMAT_NAMES,
-        autocompletion=names_of_formats,
-        show_default=False,
-        help=f"How the plan is written, {MARKDOWN.name} unless given; json has all of it, the others what was found.",
+    format_option(
+        f"How the plan is written, {MARKDOWN.name} unless given; json has all of it, the others what was found."
     ),
 ]
 

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import re
 import time
-import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from uuid import uuid4
@@ -19,6 +18,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
+from booking_doctor.errors import place_of
 from booking_doctor.web.problems import BUG, ENDED, Problem, respond
 
 _Message = MutableMapping[str, Any]
@@ -65,7 +65,7 @@ class Doorway:
             # NOTE: only a server that was told twice to end, or waited long enough, does that.
             await passage.give_up(ENDED, scope, receive)
         except Exception as error:  # noqa: BLE001  the outermost place
-            _log.error("%s in %s [%s]", type(error).__name__, _place(error), passage.request_id)
+            _log.error("%s in %s [%s]", type(error).__name__, place_of(error), passage.request_id)
             await passage.give_up(BUG, scope, receive)
         finally:
             self._log(scope, passage, time.perf_counter() - start)
@@ -102,15 +102,3 @@ class _Passage:
             headers["X-Content-Type-Options"] = "nosniff"
             headers["X-Request-Id"] = self.request_id
         await self._send(message)
-
-
-def _place(error: Exception) -> str:
-    """
-    The innermost line of this package that the error came through.
-    """
-    places = [
-        f"{frame.f_globals.get('__name__')}, line {line}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__")).startswith("booking_doctor.")
-    ]
-    return places[-1]
